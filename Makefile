@@ -1,0 +1,76 @@
+# A thin front for people; the build itself is CMake (CMakePresets.json) and ninja.
+#
+#   make            release build into build/release        make test     install packages, build, run every test
+#   make demo       a guided run on a real device           make bench    measure against loop and qemu
+#   make asan       tests under ASan + UBSan                make tsan     unit tests under TSan
+#   make fuzz       each fuzz target FUZZ_SECONDS long      make install  DESTDIR= PREFIX=/usr
+#   make tidy       clang-tidy over the tree                make format-check   clang-format, dry
+#   make clean      remove build/
+
+PREFIX  ?= /usr
+DESTDIR ?=
+JOBS    ?= $(shell nproc)
+FUZZ_SECONDS ?= 60
+
+RELEASE := build/release
+
+.PHONY: all build deps test demo bench asan tsan fuzz install man tidy format-check check clean
+
+all: build
+
+build: deps
+	@tools/build.sh release $(JOBS)
+
+deps:
+	@tools/install-deps.sh build
+
+test:
+	@tools/install-deps.sh build test
+	@tools/build.sh release $(JOBS)
+	@tools/run-tests.sh $(RELEASE)
+
+demo:
+	@tools/install-deps.sh build demo
+	@tools/build.sh release $(JOBS) ploop ploopd
+	@tools/demo.sh $(RELEASE)/bin/ploop
+
+bench:
+	@tools/install-deps.sh build bench
+	@tools/build.sh release $(JOBS)
+	@bench/run.sh $(RELEASE) $(BENCH_OPTIONS)
+
+asan:
+	@tools/install-deps.sh build test
+	@tools/build.sh asan $(JOBS)
+	@tools/run-tests.sh build/asan --sanitizer -LE 'device|tools'
+
+tsan:
+	@tools/install-deps.sh build test
+	@tools/build.sh tsan $(JOBS)
+	@tools/run-tests.sh build/tsan --sanitizer -L unit
+
+fuzz:
+	@tools/install-deps.sh build test fuzz
+	@tools/build.sh fuzz $(JOBS)
+	@tools/run-fuzz.sh build/fuzz $(FUZZ_SECONDS)
+
+# Everything under PREFIX, nothing of it refers to the build tree.
+install:
+	@tools/install-deps.sh build man
+	@cmake -S . --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null
+	@tools/build.sh release $(JOBS)
+	@DESTDIR="$(DESTDIR)" cmake --install $(RELEASE) --prefix $(PREFIX)
+
+tidy:
+	@tools/install-deps.sh build tidy
+	@tools/build.sh clang-tidy $(JOBS)
+
+format-check:
+	@tools/install-deps.sh tidy
+	@git ls-files '*.cpp' '*.hpp' | xargs clang-format-14 --dry-run -Werror
+
+check:
+	@tools/check_includes && tools/check_sizes --all && tools/check_docs
+
+clean:
+	rm -rf build

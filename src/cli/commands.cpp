@@ -1,0 +1,53 @@
+#include "cli/commands.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace ploop::cli {
+namespace {
+
+/// "fsck" is what early releases called it.
+ExitCode run_fsck(Console& console, const Words& args) {
+  console.message(LogLevel::Error, "WARNING: ploop fsck command is obsoleted, please use ploop check");
+  return run_check(console, args);
+}
+
+constexpr std::array kCommands = {
+    Command{&kInitText, run_init},
+    Command{&kMountText, run_mount},
+    Command{&kUmountText, run_umount},
+    Command{&kListText, run_list},
+    Command{&kInfoText, run_info},
+    Command{&kCheckText, run_check},
+    Command{&kSnapshotListText, run_snapshot_list},
+    Command{&kRestoreDescriptorText, run_restore_descriptor},
+};
+constexpr Command kFsck{&kCheckText, run_fsck};
+
+}  // namespace
+
+std::span<const Command> commands() { return kCommands; }
+
+const Command* find_command(std::string_view name) {
+  if (name == "fsck") return &kFsck;
+  const auto found = std::ranges::find_if(kCommands, [&](const Command& c) { return c.text->name == name; });
+  return found == kCommands.end() ? nullptr : &*found;
+}
+
+ExitCode answer(const Console& console, std::string_view text) {
+  if (console.data(text)) return ExitCode::Ok;
+  return report(console, errno_error(ExitCode::Write, "Can't write to stdout"));
+}
+
+ExitCode stop(const Console& console, const Stop& stop) {
+  if (stop.is_help()) return answer(console, stop.text);
+  console.complaint(stop.text);
+  return stop.code;
+}
+
+ExitCode report(const Console& console, const Error& error) {
+  console.message(LogLevel::Error, error.message());
+  return error.code;
+}
+
+}  // namespace ploop::cli

@@ -1,0 +1,83 @@
+// The commands: their texts, what their arguments mean, and running them. parse_* has no side effects.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cli/arguments.hpp"
+#include "cli/console.hpp"
+#include "ops/check.hpp"
+#include "ops/init.hpp"
+#include "ops/mount.hpp"
+#include "ops/restore_descriptor.hpp"
+#include "ops/snapshot_list.hpp"
+#include "ops/umount.hpp"
+
+namespace ploop::cli {
+
+using Words = std::vector<std::string>;
+
+struct Command {
+  const CommandText* text;
+  ExitCode (*run)(Console& console, const Words& args);
+};
+
+/// In the order of the summary.
+std::span<const Command> commands();
+/// nullptr when there is none of that name; knows old names as well.
+const Command* find_command(std::string_view name);
+
+struct InfoArguments {
+  std::string descriptor;
+  bool geometry = false;
+  bool device = false;
+};
+struct ListArguments {
+  bool mount_points = false;
+};
+enum class SnapshotField { ParentUuid, Current, Uuid, File };
+struct SnapshotListArguments {
+  std::string descriptor;
+  ops::SnapshotRowOptions rows;
+  bool header = true;
+  std::vector<SnapshotField> fields;
+};
+struct CheckArguments {
+  ops::CheckRequest request;
+  bool ignored_flags = false;  ///< there are flags that do not apply to a descriptor
+};
+
+Parsed<ops::InitOptions> parse_init(const Words& args);
+Parsed<ops::MountOptions> parse_mount(const Words& args);
+Parsed<ops::UmountOptions> parse_umount(const Words& args);
+Parsed<InfoArguments> parse_info(const Words& args);
+Parsed<ListArguments> parse_list(const Words& args);
+Parsed<CheckArguments> parse_check(const Words& args);
+Parsed<ops::RestoreOptions> parse_restore_descriptor(const Words& args);
+Parsed<SnapshotListArguments> parse_snapshot_list(const Words& args);
+
+ExitCode run_init(Console& console, const Words& args);
+ExitCode run_mount(Console& console, const Words& args);
+ExitCode run_umount(Console& console, const Words& args);
+ExitCode run_info(Console& console, const Words& args);
+ExitCode run_list(Console& console, const Words& args);
+ExitCode run_check(Console& console, const Words& args);
+ExitCode run_restore_descriptor(Console& console, const Words& args);
+ExitCode run_snapshot_list(Console& console, const Words& args);
+
+extern const CommandText kInitText, kMountText, kUmountText, kInfoText, kListText, kCheckText, kRestoreDescriptorText,
+    kSnapshotListText;
+
+/// Prints what was asked for; ExitCode::Write when that fails.
+ExitCode answer(const Console& console, std::string_view text);
+/// Prints help on stdout or a complaint on stderr; the exit status.
+ExitCode stop(const Console& console, const Stop& stop);
+/// Prints an error.
+ExitCode report(const Console& console, const Error& error);
+
+/// The rows as the historical table.
+std::string format_snapshot_rows(const std::vector<ops::SnapshotRow>& rows, const SnapshotListArguments& args);
+
+}  // namespace ploop::cli

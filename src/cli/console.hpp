@@ -1,0 +1,39 @@
+// The only way to the terminal. Data of a command and messages at or below the verbosity are printed, each line at once:
+// errors (level -1) on stderr, everything else on stdout. From verbosity 4 on every message begins with the seconds since start.
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <string_view>
+
+#include "base/log.hpp"
+
+namespace ploop::cli {
+
+inline constexpr int kDefaultVerbosity = 3;
+inline constexpr int kStampedVerbosity = 4;
+
+class Console {
+ public:
+  [[nodiscard]] int verbosity() const { return verbosity_; }
+  void set_verbosity(int level) { verbosity_ = level; }
+  /// For commands whose stdout is data: messages for stdout are dropped from here on, errors stay.
+  void keep_stdout_for_data();
+
+  /// One message line; the sink of base/log.
+  void message(LogLevel level, std::string_view line) const;
+  /// Text of any number of lines that a command was asked for; not subject to verbosity. False when it could not be
+  /// written, which is the same as not having done what was asked.
+  [[nodiscard]] bool data(std::string_view text) const;
+  /// Text of any number of lines about a wrong command line; silent from verbosity -2 down.
+  void complaint(std::string_view text) const;
+
+ private:
+  [[nodiscard]] std::string stamp() const;
+
+  int verbosity_ = kDefaultVerbosity;
+  bool data_only_ = false;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace ploop::cli

@@ -1,0 +1,92 @@
+#include "control/client.hpp"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "control/line_buffer.hpp"
+#include "control/protocol.hpp"
+#include "control/process.hpp"
+#include "control/registry.hpp"
+
+namespace ploop::control {
+namespace {
+
+/// A state names every image, so answers may be longer than requests.
+constexpr std::size_t kMaxReply = 8u << 20;
+
+using Clock = std::chrono::steady_clock;
+
+/// More bytes from the socket, at most until the deadline.
+Result<std::string> receive(const Fd& socket, Clock::time_point deadline) {
+  for (;;) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
+    pollfd wait{socket.get(), POLLIN, 0};
+    const int ready = left > 0 ? ::poll(&wait, 1, static_cast<int>(left)) : 0;
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready == 0) return fail(errno_error(ExitCode::System, ETIMEDOUT, "wait for the device"));
+    char bytes[4096];
+    const ssize_t n = ::read(socket.get(), bytes, sizeof bytes);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return fail_errno(ExitCode::System, "hear from the device");
+    if (n == 0) return fail(errno_error(ExitCode::System, ECONNRESET, "hear from the device"));
+    return std::string(bytes, static_cast<std::size_t>(n));
+  }
+}
+
+/// Sends everything; a device that is gone is an error, not a signal.
+Status send_all(const Fd& socket, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::send(socket.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return fail_errno(ExitCode::System, "ask the device");
+    bytes.remove_prefix(static_cast<std::size_t>(n));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Client> Client::connect(int device_number) {
+  return Client(TRY(connect_to(control_path(device_number))));
+}
+
+Result<std::string> Client::call(const std::string& method) {
+  Request request;
+  request.id = next_id_++;
+  request.method = method;
+  TRY(send_all(socket_, encode_request(request)));
+  const Clock::time_point deadline = Clock::now() + timeout_;
+  LineBuffer lines(kMaxReply);
+  for (;;) {
+    while (std::optional<std::string> line = lines.next()) {
+      Reply reply = TRY(decode_reply(*line));
+      if (!reply.is_event && reply.id == request.id) return std::move(reply.result);
+    }
+    if (lines.overflown()) return fail(ExitCode::Protocol, "The device's answer is too long");
+    lines.append(TRY(receive(socket_, deadline)));
+  }
+}
+
+Status Client::ping() {
+  TRY(call("ping"));
+  return {};
+}
+
+Result<DeviceState> Client::info() { return decode_device_state(TRY(call("info"))); }
+
+Result<DeviceStats> Client::stats() { return decode_stats(TRY(call("stats"))); }
+
+Status Client::flush() {
+  TRY(call("flush"));
+  return {};
+}
+
+Status Client::detach() {
+  TRY(call("detach"));
+  return {};
+}
+
+}  // namespace ploop::control

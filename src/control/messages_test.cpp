@@ -1,0 +1,162 @@
+// Attach orders, states and control messages as text.
+#include <gtest/gtest.h>
+
+#include "control/attach_spec.hpp"
+#include "control/device_state.hpp"
+#include "control/protocol.hpp"
+
+namespace ploop::control {
+namespace {
+
+AttachSpec three_images() {
+  AttachSpec spec;
+  spec.device_number = 7;
+  spec.deltas = {{"/vz/base\xff", ImageKind::Raw, true}, {"/vz/mid", ImageKind::Ploop1, true}, {"/vz/top", ImageKind::Ploop1, false}};
+  spec.raw_cluster_sectors = 128;
+  spec.component = "backup";
+  spec.descriptor = "/vz/DiskDescriptor.xml";
+  spec.on_enospc = OnEnospc::Fail;
+  return spec;
+}
+
+DeviceState some_state() {
+  DeviceState state;
+  state.number = 3;
+  state.guardian_pid = 10;
+  state.guardian_start = 18446744073709551615u;
+  state.worker_pid = 11;
+  state.backing_device = "/dev/loop5";
+  state.major = 7;
+  state.minor = 5;
+  state.size_sectors = 1u << 30;
+  state.cluster_sectors = 2048;
+  state.deltas = three_images().deltas;
+  state.component = "c";
+  state.transport = "fuse";
+  state.can_resend = true;
+  return state;
+}
+
+std::string replaced(std::string text, const std::string& what, const std::string& with) {
+  const std::size_t at = text.find(what);
+  EXPECT_NE(at, std::string::npos) << what << " in " << text;
+  return at == std::string::npos ? text : text.replace(at, what.size(), with);
+}
+
+TEST(AttachSpecText, SurvivesTheRoundTrip) {
+  const AttachSpec spec = three_images();
+  const std::string text = encode_attach_spec(spec);
+  EXPECT_EQ(text.find('\n'), std::string::npos);
+  const Result<AttachSpec> back = decode_attach_spec(text);
+  ASSERT_TRUE(back) << back.error().message();
+  EXPECT_EQ(*back, spec);
+}
+
+TEST(AttachSpecText, RefusesUnknownAndMissingFields) {
+  const std::string text = encode_attach_spec(three_images());
+  EXPECT_FALSE(decode_attach_spec(replaced(text, "\"transport\"", "\"transpart\"")));
+  EXPECT_FALSE(decode_attach_spec(replaced(text, "\"on_enospc\":\"fail\"", "\"on_enospc\":\"maybe\"")));
+  EXPECT_FALSE(decode_attach_spec(replaced(text, "\"kind\":\"raw\"", "\"kind\":\"qcow2\"")));
+  EXPECT_FALSE(decode_attach_spec(replaced(text, "{", "{\"extra\":1,")));
+  EXPECT_FALSE(decode_attach_spec("{}"));
+}
+
+struct BrokenLimit {
+  const char* name;
+  void (*damage)(AttachSpec&);
+};
+
+class AttachSpecLimits : public testing::TestWithParam<BrokenLimit> {};
+
+TEST_P(AttachSpecLimits, AreKept) {
+  AttachSpec spec = three_images();
+  GetParam().damage(spec);
+  const Result<AttachSpec> back = decode_attach_spec(encode_attach_spec(spec));
+  ASSERT_FALSE(back);
+  EXPECT_EQ(back.error().code, ExitCode::Param);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, AttachSpecLimits,
+    testing::Values(BrokenLimit{"NoImage", [](AttachSpec& s) { s.deltas.clear(); }},
+                    BrokenLimit{"TooMany", [](AttachSpec& s) { s.deltas.insert(s.deltas.begin() + 1, kMaxDeltas, s.deltas[1]); }},
+                    BrokenLimit{"RelativePath", [](AttachSpec& s) { s.deltas[1].path = "mid"; }},
+                    BrokenLimit{"EmptyPath", [](AttachSpec& s) { s.deltas[1].path = ""; }},
+                    BrokenLimit{"RawAboveBase", [](AttachSpec& s) { s.deltas[1].kind = ImageKind::Raw; }},
+                    BrokenLimit{"WritableBelow", [](AttachSpec& s) { s.deltas[0].read_only = false; }},
+                    BrokenLimit{"TopNotWritable", [](AttachSpec& s) { s.deltas[2].read_only = true; }},
+                    BrokenLimit{"WritableTopOfReadOnly", [](AttachSpec& s) { s.read_only = true; }},
+                    BrokenLimit{"NumberTooBig", [](AttachSpec& s) { s.device_number = kMaxDeviceNumber + 1; }},
+                    BrokenLimit{"NumberTooSmall", [](AttachSpec& s) { s.device_number = -2; }},
+                    BrokenLimit{"LongComponent", [](AttachSpec& s) { s.component.assign(kMaxComponentLength + 1, 'c'); }}),
+    [](const auto& row) { return std::string(row.param.name); });
+
+TEST(DeviceStateText, SurvivesTheRoundTrip) {
+  const Result<DeviceState> back = decode_device_state(encode_device_state(some_state()));
+  ASSERT_TRUE(back) << back.error().message();
+  EXPECT_EQ(*back, some_state());
+}
+
+TEST(DeviceStateText, RefusesTruncatedText) {
+  const std::string text = encode_device_state(some_state());
+  for (std::size_t length = 0; length < text.size(); ++length) {
+    EXPECT_FALSE(decode_device_state(text.substr(0, length))) << length;
+  }
+}
+
+TEST(ControlRequest, SurvivesTheRoundTrip) {
+  const std::string line = encode_request({42, "detach", R"({"force":true})"});
+  ASSERT_EQ(line.back(), '\n');
+  const Result<Request> back = decode_request(std::string_view(line).substr(0, line.size() - 1));
+  ASSERT_TRUE(back);
+  EXPECT_EQ(back->id, 42u);
+  EXPECT_EQ(back->method, "detach");
+  EXPECT_EQ(back->params, R"({"force":true})");
+}
+
+TEST(ControlRequest, RefusesMalformedLines) {
+  for (const char* line : {"", "{}", "[]", R"({"id":1})", R"({"method":"ping"})", R"({"id":"1","method":"ping"})",
+                           R"({"id":-1,"method":"ping"})", R"({"id":1,"method":7})", R"({"id":1,"method":"ping","params":[]})",
+                           R"({"id":1,"method":"ping","extra":0})", "\x00\x01\x02"}) {
+    const Result<Request> request = decode_request(line);
+    ASSERT_FALSE(request) << line;
+    EXPECT_EQ(request.error().code, ExitCode::Protocol) << line;
+  }
+  EXPECT_FALSE(decode_request(R"({"id":1,"method":")" + std::string(kMaxLine, 'x') + "\"}"));
+}
+
+TEST(ControlReply, CarriesResultOrTheDevicesOwnError) {
+  const Result<Reply> good = decode_reply(encode_result(5, R"({"x":1})"));
+  ASSERT_TRUE(good);
+  EXPECT_EQ(good->id, 5u);
+  EXPECT_EQ(good->result, R"({"x":1})");
+
+  const Result<Reply> bad = decode_reply(encode_error(5, Error{ExitCode::Fsync, EIO, "flush \"x\"\n"}));
+  ASSERT_FALSE(bad);
+  EXPECT_EQ(bad.error().code, ExitCode::Fsync);
+  EXPECT_EQ(bad.error().sys_errno, EIO);
+  EXPECT_EQ(bad.error().what, "flush \"x\"\n");
+
+  EXPECT_TRUE(decode_reply(R"({"id":5,"event":{"done":1}})")->is_event);
+  for (const char* line : {R"({"id":1})", R"({"id":1,"error":{}})", R"({"id":1,"error":{"code":0,"errno":0,"message":""}})",
+                           R"({"id":1,"error":{"code":300,"errno":0,"message":""}})", R"({"result":{}})"}) {
+    const Result<Reply> reply = decode_reply(line);
+    ASSERT_FALSE(reply) << line;
+    EXPECT_EQ(reply.error().code, ExitCode::Protocol) << line;
+  }
+}
+
+TEST(ControlStats, SurviveTheRoundTrip) {
+  DeviceStats stats;
+  stats.reads = 1;
+  stats.written_bytes = 1ull << 60;
+  stats.failed = true;
+  const Result<DeviceStats> back = decode_stats(encode_stats(stats));
+  ASSERT_TRUE(back);
+  EXPECT_EQ(back->reads, 1u);
+  EXPECT_EQ(back->written_bytes, 1ull << 60);
+  EXPECT_TRUE(back->failed);
+}
+
+}  // namespace
+}  // namespace ploop::control

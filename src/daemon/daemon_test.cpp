@@ -1,0 +1,291 @@
+// Real devices through the launcher: what a command sees of attaching and detaching. Needs root, /dev/fuse and loop devices, and
+// says so when it can't run.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <linux/falloc.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+#include <vector>
+
+#include "base/aligned_buffer.hpp"
+#include "base/paths.hpp"
+#include "control/client.hpp"
+#include "control/launcher.hpp"
+#include "control/registry.hpp"
+#include "image/create.hpp"
+
+namespace ploop::control {
+namespace {
+
+constexpr std::uint64_t kSizeSectors = 128 * 2048;
+
+class LiveDevice : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+    if (::access("/dev/fuse", R_OK | W_OK) != 0) GTEST_SKIP() << "needs /dev/fuse";
+    if (::access("/dev/loop-control", R_OK | W_OK) != 0) GTEST_SKIP() << "needs loop devices";
+    char pattern[] = "/tmp/ploop-device-XXXXXX";
+    ASSERT_NE(::mkdtemp(pattern), nullptr);
+    directory_ = pattern;
+    std::filesystem::create_directory(directory_ + "/dev");
+    ::setenv("PLOOP_RUNDIR", (directory_ + "/run").c_str(), 1);
+    ::setenv("PLOOP_DEVDIR", (directory_ + "/dev").c_str(), 1);
+    ::setenv("PLOOP_LIBEXEC", directory_of(PLOOPD_PATH).c_str(), 1);
+    make_image("image");
+  }
+  void TearDown() override {
+    if (directory_.empty()) return;
+    if (const auto devices = list_devices()) {
+      for (const DeviceState& device : *devices) ignore(detach_device(device), "a failed test cleans up as well as it can");
+    }
+    for (const char* name : {"PLOOP_RUNDIR", "PLOOP_DEVDIR", "PLOOP_LIBEXEC"}) ::unsetenv(name);
+    std::filesystem::remove_all(directory_);
+  }
+  [[nodiscard]] std::string path(const std::string& name) const { return directory_ + "/" + name; }
+  void make_image(const std::string& name) const {
+    image::CreateOptions options;
+    options.size_sectors = kSizeSectors;
+    ASSERT_TRUE(image::create_image(path(name), options));
+  }
+  [[nodiscard]] AttachSpec spec(bool read_only = false, const std::string& name = "image") const {
+    AttachSpec s;
+    s.deltas = {{path(name), ImageKind::Ploop1, read_only}};
+    s.read_only = read_only;
+    return s;
+  }
+  /// The kernel's attribute of the device behind it.
+  static std::string attribute(const DeviceState& state, const std::string& name) {
+    std::ifstream in("/sys/block/" + base_name(state.backing_device) + "/" + name);
+    std::string value;
+    std::getline(in, value);
+    return value;
+  }
+  static bool ends(int pid) {
+    for (int i = 0; i < 500; ++i) {
+      // A zombie counts as ended: whether somebody reaps it is not our business.
+      std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+      std::string word;
+      char state = 'X';
+      if (stat >> word >> word >> state; !stat || state == 'Z' || state == 'X') return true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return false;
+  }
+  static int child_of(int parent, int not_this) {
+    for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+      const int pid = std::atoi(entry.path().filename().c_str());
+      std::ifstream stat(entry.path() / "stat");
+      std::string word;
+      int found = 0;
+      if (pid > 0 && pid != not_this && (stat >> word >> word >> word >> found) && found == parent) return pid;
+    }
+    return -1;
+  }
+  std::string directory_;
+};
+
+TEST_F(LiveDevice, LivesAndLeavesNothingBehind) {
+  const Result<DeviceState> state = attach_device(spec());
+  ASSERT_TRUE(state) << state.error().message();
+  EXPECT_EQ(state->number, 0);
+  EXPECT_EQ(state->size_sectors, kSizeSectors);
+  EXPECT_EQ(state->cluster_sectors, 2048u);
+  EXPECT_EQ(attribute(*state, "size"), std::to_string(kSizeSectors));
+  EXPECT_EQ(attribute(*state, "loop/dio"), "1");
+  EXPECT_EQ(attribute(*state, "loop/autoclear"), "1");
+  EXPECT_EQ(attribute(*state, "queue/discard_granularity"), "4096");
+  EXPECT_EQ(attribute(*state, "dev"), std::to_string(state->major) + ":" + std::to_string(state->minor));
+  ASSERT_EQ(list_devices()->size(), 1u);
+  EXPECT_EQ(list_devices()->front(), *state);
+  EXPECT_EQ(Client::connect(0)->info().value(), *state);
+  const dev_t number = makedev(state->major, state->minor);
+  ASSERT_EQ(::mknod(device_path(0).c_str(), S_IFBLK | 0600, number), 0);
+  ASSERT_EQ(::mknod(partition_path(0, 1).c_str(), S_IFBLK | 0600, number), 0);
+
+  const Status detached = detach_device(*state);
+  ASSERT_TRUE(detached) << detached.error().message();
+  EXPECT_TRUE(list_devices()->empty());
+  EXPECT_EQ(attribute(*state, "loop/dio"), "");
+  EXPECT_FALSE(std::filesystem::exists(device_run_directory(0)));
+  EXPECT_TRUE(std::filesystem::is_empty(directory_ + "/dev"));
+  EXPECT_TRUE(ends(state->guardian_pid));
+  EXPECT_TRUE(ends(state->worker_pid));
+}
+
+TEST_F(LiveDevice, DataSurvivesDetachAlsoWithoutSync) {
+  std::vector<char> data(1 << 20);
+  for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(i * 31 + i / 4096);
+  const Result<DeviceState> state = attach_device(spec());
+  ASSERT_TRUE(state);
+  {
+    const Result<Fd> device = open_file(state->backing_device, O_WRONLY);
+    ASSERT_TRUE(device);
+    ASSERT_EQ(::pwrite(device->get(), data.data(), data.size(), 5 << 20), static_cast<ssize_t>(data.size()));
+  }
+  ASSERT_TRUE(detach_device(*state));
+  const Result<DeviceState> again = attach_device(spec(true));
+  ASSERT_TRUE(again);
+  std::vector<char> back(data.size());
+  const Result<Fd> device = open_file(again->backing_device, O_RDONLY);
+  ASSERT_TRUE(device);
+  ASSERT_EQ(::pread(device->get(), back.data(), back.size(), 5 << 20), static_cast<ssize_t>(back.size()));
+  EXPECT_EQ(back, data);
+}
+
+TEST_F(LiveDevice, FlushDiscardAndZeroReachTheEngine) {
+  const Result<DeviceState> state = attach_device(spec());
+  ASSERT_TRUE(state);
+  const Result<Fd> device = open_file(state->backing_device, O_RDWR | O_DIRECT);
+  ASSERT_TRUE(device);
+  AlignedBuffer data(1 << 20);
+  ASSERT_EQ(::pwrite(device->get(), data.data(), data.size(), 0), static_cast<ssize_t>(data.size()));
+  ASSERT_EQ(::fsync(device->get()), 0);
+  ASSERT_EQ(::fallocate(device->get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 65536), 0);
+  ASSERT_EQ(::fallocate(device->get(), FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, 65536, 65536), 0);
+  Result<Client> client = Client::connect(0);
+  ASSERT_TRUE(client);
+  const Result<DeviceStats> stats = client->stats();
+  ASSERT_TRUE(stats);
+  EXPECT_GE(stats->writes, 8u);
+  EXPECT_GE(stats->written_bytes, 1u << 20);
+  EXPECT_GE(stats->flushes, 1u);
+  EXPECT_EQ(stats->discards, 2u);
+  EXPECT_EQ(stats->discarded_bytes, 131072u);
+  EXPECT_EQ(stats->allocations, 1u);
+  EXPECT_TRUE(client->flush());
+}
+
+TEST_F(LiveDevice, AnOpenDeviceIsNotDetached) {
+  const Result<DeviceState> state = attach_device(spec());
+  ASSERT_TRUE(state);
+  {
+    const Result<Fd> open = open_file(state->backing_device, O_RDONLY);
+    ASSERT_TRUE(open);
+    const Status detached = detach_device(*state);
+    ASSERT_FALSE(detached);
+    EXPECT_EQ(detached.error().code, ExitCode::DeviceIoctl);
+    EXPECT_EQ(detached.error().sys_errno, EBUSY);
+    EXPECT_TRUE(Client::connect(0)->ping());
+    char sector[512];
+    EXPECT_EQ(::pread(open->get(), sector, sizeof sector, 0), 512);
+  }
+  EXPECT_TRUE(detach_device(*state));
+}
+
+TEST_F(LiveDevice, ABusyImageIsRefusedByName) {
+  ASSERT_TRUE(attach_device(spec()));
+  const Result<DeviceState> second = attach_device(spec(true));
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, ExitCode::Mount);
+  EXPECT_NE(second.error().what.find("already used by device " + device_path(0)), std::string::npos) << second.error().what;
+  std::filesystem::create_hard_link(path("image"), path("other-name"));
+  const Result<DeviceState> third = attach_device(spec(true, "other-name"));
+  ASSERT_FALSE(third);
+  EXPECT_NE(third.error().what.find("already used by device " + device_path(0)), std::string::npos) << third.error().what;
+}
+
+TEST_F(LiveDevice, ReadersShareAnImage) {
+  const Result<DeviceState> first = attach_device(spec(true));
+  const Result<DeviceState> second = attach_device(spec(true));
+  ASSERT_TRUE(first && second);
+  EXPECT_EQ(second->number, 1);
+  EXPECT_EQ(attribute(*first, "ro"), "1");
+  EXPECT_FALSE(attach_device(spec()));
+}
+
+TEST_F(LiveDevice, FailuresLeaveNothing) {
+  std::ofstream(path("garbage")) << std::string(1 << 21, 'g');
+  const AttachSpec missing = spec(false, "absent");
+  const AttachSpec foreign = spec(false, "garbage");
+  AttachSpec unknown = spec();
+  unknown.transport = "pigeon";
+  for (const auto& [order, code] : {std::pair{missing, ExitCode::Open}, std::pair{foreign, ExitCode::Format},
+                                    std::pair{unknown, ExitCode::Param}}) {
+    const Result<DeviceState> state = attach_device(order);
+    ASSERT_FALSE(state);
+    EXPECT_EQ(state.error().code, code) << state.error().message();
+  }
+  EXPECT_TRUE(list_devices()->empty());
+  for (const auto& entry : std::filesystem::directory_iterator(run_directory())) EXPECT_EQ(entry.path().filename(), "lock");
+}
+
+TEST_F(LiveDevice, AKilledWorkerLosesNothingThatWasAcknowledged) {
+  const Result<DeviceState> state = attach_device(spec());
+  ASSERT_TRUE(state) << state.error().message();
+  // Direct writes into clusters that no table on disk names yet, and no flush.
+  AlignedBuffer data(8192);
+  std::fill_n(data.data(), data.size(), std::byte{0x5c});
+  {
+    const Result<Fd> device = open_file(state->backing_device, O_WRONLY | O_DIRECT);
+    ASSERT_TRUE(device);
+    for (int cluster = 3; cluster < 60; cluster += 7) {
+      ASSERT_EQ(::pwrite(device->get(), data.data(), data.size(), (cluster << 20) + 4096), 8192);
+    }
+    ASSERT_EQ(::kill(state->worker_pid, SIGKILL), 0);
+  }
+  ASSERT_TRUE(ends(state->guardian_pid));
+  const auto file = open_file(path("image"), O_RDONLY);
+  ASSERT_TRUE(file);
+  std::uint32_t in_use = 1;
+  ASSERT_EQ(::pread(file->get(), &in_use, sizeof in_use, 44), 4);
+  EXPECT_EQ(in_use, 0u) << "closed in place of the worker";
+
+  const Result<DeviceState> again = attach_device(spec(true));
+  ASSERT_TRUE(again) << again.error().message();
+  const Result<Fd> device = open_file(again->backing_device, O_RDONLY | O_DIRECT);
+  ASSERT_TRUE(device);
+  AlignedBuffer back(data.size());
+  for (int cluster = 3; cluster < 60; cluster += 7) {
+    ASSERT_EQ(::pread(device->get(), back.data(), back.size(), (cluster << 20) + 4096), 8192);
+    EXPECT_TRUE(std::ranges::equal(back.span(), data.span())) << "cluster " << cluster;
+  }
+}
+
+class LiveDeviceDeath : public LiveDevice, public testing::WithParamInterface<const char*> {};
+
+TEST_P(LiveDeviceDeath, EndsWritersAndLeavesNoLoopDevice) {
+  const Result<DeviceState> state = attach_device(spec());
+  ASSERT_TRUE(state) << state.error().message();
+  const std::string who = GetParam();
+  const int keeper = child_of(state->guardian_pid, state->worker_pid);
+  ASSERT_GT(keeper, 0);
+  {
+    // Dirty pages that nobody will ever be able to write.
+    const Result<Fd> device = open_file(state->backing_device, O_WRONLY);
+    const std::vector<char> data(32 << 20, 'x');
+    ASSERT_EQ(::write(device->get(), data.data(), data.size()), static_cast<ssize_t>(data.size()));
+  }
+  if (who == "worker" || who == "all") ::kill(state->worker_pid, SIGKILL);
+  if (who == "keeper" || who == "all") ::kill(keeper, SIGKILL);
+  if (who == "guardian" || who == "all") ::kill(state->guardian_pid, SIGKILL);
+  EXPECT_TRUE(ends(state->worker_pid));
+  EXPECT_TRUE(ends(state->guardian_pid));
+  EXPECT_TRUE(ends(keeper));
+  for (int i = 0; i < 500 && !attribute(*state, "loop/dio").empty(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_EQ(attribute(*state, "loop/dio"), "");
+  EXPECT_TRUE(list_devices()->empty());
+  // Whatever is left of it does not keep the next one from coming, with the same number.
+  const Result<DeviceState> next = attach_device(spec());
+  ASSERT_TRUE(next) << next.error().message();
+  EXPECT_EQ(next->number, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, LiveDeviceDeath, testing::Values("worker", "keeper", "guardian", "all"),
+                         [](const auto& row) { return std::string(row.param); });
+
+}  // namespace
+}  // namespace ploop::control

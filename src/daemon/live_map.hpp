@@ -1,0 +1,36 @@
+// The file behind the engine's map: shared memory that outlives the worker.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <utility>
+
+#include "base/fd.hpp"
+#include "base/result.hpp"
+
+namespace ploop::daemon {
+
+/// Makes the file of device `number`: RUNDIR/ploopN/map where RUNDIR is in memory, else a nameless one, because stores to a file
+/// of a disk would wait for that disk now and then. ExitCode::Create.
+Result<Fd> make_map_file(int number);
+
+/// A mapping of the map file, all of it in memory. Unmapped by destruction.
+class LiveMap {
+ public:
+  /// Gives the file `bytes` zero bytes and maps them. ExitCode::Malloc.
+  static Result<LiveMap> create(int fd, std::uint64_t bytes);
+  /// Maps what another process left. ExitCode::Format when it has not this size.
+  static Result<LiveMap> adopt(int fd, std::uint64_t bytes);
+  LiveMap(LiveMap&& other) noexcept : memory_(std::exchange(other.memory_, {})) {}
+  LiveMap& operator=(LiveMap&&) = delete;
+  ~LiveMap();
+  [[nodiscard]] std::span<std::byte> memory() const { return memory_; }
+
+ private:
+  explicit LiveMap(std::span<std::byte> memory) : memory_(memory) {}
+  static Result<LiveMap> map(int fd, std::uint64_t bytes);
+  std::span<std::byte> memory_;
+};
+
+}  // namespace ploop::daemon

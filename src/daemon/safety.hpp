@@ -1,0 +1,25 @@
+// Keeping the daemon's processes able to work when memory is short: the device they serve may be where the kernel wants to
+// write dirty pages in order to free some. All of this is best effort; who lacks a privilege runs without it.
+#pragma once
+
+namespace ploop::daemon {
+
+/// The kernel may neither start I/O for allocations of this process nor pick it when memory runs out; no signal from a
+/// closed socket; no files with surprising modes.
+void protect_process();
+
+/// Locks what is mapped now into memory and whatever is touched later.
+void lock_memory();
+
+/// The caller's limits are not ours: as many descriptors as the hard limit allows (a stack can have a thousand images), and files
+/// as large as it allows; a larger one is an error then, not a signal.
+void raise_limits();
+
+/// A device serves everybody, so it does not run with the priority of who happened to attach it: others wait for it, as they
+/// do for the kernel's block threads.
+void raise_priority();
+
+/// Ends this process when its parent ends. False when the parent is gone already.
+bool die_with_parent(int parent);
+
+}  // namespace ploop::daemon

@@ -1,0 +1,195 @@
+#include "daemon/service.hpp"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+
+#include "base/log.hpp"
+#include "control/json.hpp"
+#include "control/protocol.hpp"
+
+namespace ploop::daemon {
+namespace {
+
+control::DeviceStats collect(const engine::Device& device) {
+  const engine::Stats& s = device.stats();
+  control::DeviceStats out;
+  out.reads = s.reads.get();
+  out.read_bytes = s.read_bytes.get();
+  out.writes = s.writes.get();
+  out.written_bytes = s.write_bytes.get();
+  out.flushes = s.flushes.get();
+  out.discards = s.zeroings.get();
+  out.discarded_bytes = s.zeroed_bytes.get();
+  out.allocations = s.allocated.get();
+  out.barriers = s.barriers.get();
+  out.table_pages = s.table_pages.get();
+  out.errors = s.errors.get();
+  out.failed = device.failed();
+  return out;
+}
+
+}  // namespace
+
+/// A coroutine that never returns; the service destroys it.
+struct Service::Endless {
+  struct promise_type {
+    Endless get_return_object() { return {std::coroutine_handle<promise_type>::from_promise(*this)}; }
+    std::suspend_never initial_suspend() noexcept { return {}; }
+    std::suspend_always final_suspend() noexcept { return {}; }
+    void return_void() {}
+    void unhandled_exception() { std::abort(); }
+  };
+  std::coroutine_handle<> handle;
+};
+
+/// Waits until a descriptor has something to read.
+struct Service::Readable : io::ResumeOnCompletion {
+  Readable(io::UringRing& r, int f) : ring(&r), fd(f) { finished = &resume; }
+  io::UringRing* ring;
+  int fd;
+  [[nodiscard]] bool await_ready() const noexcept { return false; }
+  void await_suspend(std::coroutine_handle<> h) {
+    waiting = h;
+    ring->submit_poll(fd, POLLIN, this);
+  }
+  [[nodiscard]] int await_resume() const noexcept { return result; }
+};
+
+/// Waits until the flusher has something to do.
+struct Service::Idle {
+  std::coroutine_handle<>* sleeper;
+  [[nodiscard]] bool await_ready() const noexcept { return false; }
+  void await_suspend(std::coroutine_handle<> h) const { *sleeper = h; }
+  void await_resume() const noexcept {}
+};
+
+Service::Service(io::UringRing& ring, engine::Device& device, Channel& guardian, Fd wakeup)
+    : ring_(ring), device_(device), guardian_(guardian), wakeup_(std::move(wakeup)) {}
+
+Result<std::unique_ptr<Service>> Service::start(io::UringRing& ring, engine::Device& device, Channel& guardian,
+                                                Fd control_socket) {
+  Fd wakeup{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  if (!wakeup) return fail_errno(ExitCode::System, "make an eventfd");
+  std::unique_ptr<Service> service(new Service(ring, device, guardian, std::move(wakeup)));
+  Service* self = service.get();
+  // On the server's thread: hand over and wake the ring.
+  const auto hand_over = [self](control::Call call) {
+    {
+      const std::lock_guard guard(self->mutex_);
+      self->inbox_.push_back(std::move(call));
+    }
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const ssize_t n = ::write(self->wakeup_.get(), &one, sizeof one);
+  };
+  service->server_ = TRY(control::Server::start(std::move(control_socket), hand_over));
+  service->tasks_ = {serve_commands(*self).handle, serve_guardian(*self).handle, serve_flushes(*self).handle};
+  return service;
+}
+
+Service::~Service() {
+  if (server_) server_->stop();
+  for (const std::coroutine_handle<> task : tasks_) task.destroy();
+}
+
+std::vector<control::Call> Service::take_inbox() {
+  std::uint64_t count = 0;
+  [[maybe_unused]] const ssize_t n = ::read(wakeup_.get(), &count, sizeof count);
+  const std::lock_guard guard(mutex_);
+  return std::exchange(inbox_, {});
+}
+
+Service::Endless Service::serve_commands(Service& self) {
+  for (;;) {
+    Readable readable(self.ring_, self.wakeup_.get());
+    [[maybe_unused]] const int ready = co_await readable;  // whatever it says, the read that follows finds out
+    std::vector<control::Call> calls = self.take_inbox();
+    for (control::Call& call : calls) self.run_command(std::move(call));
+  }
+}
+
+Service::Endless Service::serve_guardian(Service& self) {
+  for (;;) {
+    Readable readable(self.ring_, self.guardian_.fd());
+    [[maybe_unused]] const int ready = co_await readable;  // whatever it says, the read that follows finds out
+    // The end of the guardian kills this process; until that has happened there is nothing to do.
+    if (!self.guardian_.receive()) ::_exit(1);
+    while (std::optional<Result<Message>> message = self.guardian_.next()) {
+      if (*message) self.on_guardian(**message);
+    }
+  }
+}
+
+/// Flushes for all who asked until the flush began; later ones wait for the next.
+Service::Endless Service::serve_flushes(Service& self) {
+  for (;;) {
+    if (self.flushing_.empty()) {
+      Idle idle{&self.flusher_};
+      co_await idle;
+    }
+    const std::vector<control::Call> calls = std::exchange(self.flushing_, {});
+    engine::Request request;
+    request.op = engine::Request::Op::Flush;
+    const int result = co_await self.device_.execute(request);
+    Status status;
+    if (result < 0) status = fail(errno_error(ExitCode::Fsync, -result, "flush"));
+    for (const control::Call& call : calls) self.answer(call, status);
+  }
+}
+
+void Service::run_command(control::Call call) {
+  const std::string& method = call.request.method;
+  if (method == "ping") return answer(call, {});
+  if (method == "stats") {
+    return server_->reply(call, control::encode_result(call.request.id, control::encode_stats(collect(device_))));
+  }
+  if (method == "info") {
+    if (state_.empty()) return answer(call, fail(ExitCode::Busy, "The device is not attached yet"));
+    return server_->reply(call, control::encode_result(call.request.id, state_));
+  }
+  if (method == "flush") {
+    flushing_.push_back(std::move(call));
+    if (flusher_) std::exchange(flusher_, nullptr).resume();
+    return;
+  }
+  if (method == "detach") {
+    detaching_.push_back(std::move(call));
+    if (detaching_.size() == 1) ignore(guardian_.send("detach"), "its end is noticed elsewhere");
+    return;
+  }
+  answer(call, fail(ExitCode::Protocol, "Unknown method " + method));
+}
+
+void Service::on_guardian(const Message& message) {
+  if (message.name == "attached") {
+    state_ = message.body;
+  } else if (message.name == "releasing") {
+    // Writes that wait for space would keep the keeper from writing back, for ever.
+    device_.stop_waiting_for_space();
+  } else if (message.name == "busy") {
+    for (const control::Call& call : std::exchange(detaching_, {})) {
+      answer(call, fail(errno_error(ExitCode::DeviceIoctl, EBUSY, "The device is open")));
+    }
+  } else if (message.name == "released") {
+    const Result<control::Json> json = control::parse_object(message.body, "guardian");
+    if (json && json->contains("error")) {
+      written_back_ = fail(control::decode_error_object(control::to_line((*json)["error"])));
+    }
+  }
+}
+
+void Service::answer(const control::Call& call, const Status& status) {
+  server_->reply(call, status ? control::encode_result(call.request.id, "{}")
+                              : control::encode_error(call.request.id, status.error()));
+}
+
+void Service::finish(const Status& closed) {
+  const Status& result = written_back_ ? closed : written_back_;
+  for (const control::Call& call : std::exchange(detaching_, {})) answer(call, result);
+  server_->stop();
+}
+
+}  // namespace ploop::daemon

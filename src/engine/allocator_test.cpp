@@ -1,0 +1,64 @@
+#include "engine/allocator.hpp"
+
+#include <gtest/gtest.h>
+
+namespace ploop::engine {
+namespace {
+
+TEST(Allocator, TakesTheLowestHoleFirstAndThenFreshSpace) {
+  Allocator a;
+  a.reset(2, 6, 100);
+  a.mark_used(2);
+  a.mark_used(4);
+  auto t = a.take();
+  ASSERT_TRUE(t);
+  EXPECT_EQ(t->cluster, 3u);
+  EXPECT_TRUE(t->hole);
+  EXPECT_FALSE(t->clean) << "nobody knows what a hole found at open contains";
+  t = a.take();
+  EXPECT_EQ(t->cluster, 5u);
+  EXPECT_FALSE(t->hole);
+  EXPECT_FALSE(a.take());
+  a.extended_to(8);
+  t = a.take();
+  EXPECT_EQ(t->cluster, 6u);
+  EXPECT_TRUE(t->clean);
+}
+
+TEST(Allocator, GivesBackAndReusesWithTheStateItWasGiven) {
+  Allocator a;
+  a.reset(1, 4, 10);
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(a.take());
+  EXPECT_EQ(a.used_end(), 4u);
+  a.give_back(2, true);
+  a.give_back(3, false);
+  EXPECT_EQ(a.used_end(), 2u);
+  auto t = a.take();
+  EXPECT_EQ(t->cluster, 2u);
+  EXPECT_TRUE(t->clean);
+  t = a.take();
+  EXPECT_EQ(t->cluster, 3u);
+  EXPECT_FALSE(t->clean);
+  EXPECT_FALSE(a.take());
+}
+
+TEST(Allocator, EmptyFileHasNothingUsed) {
+  Allocator a;
+  a.reset(5, 5, 70);
+  EXPECT_EQ(a.used_end(), 5u);
+  EXPECT_FALSE(a.take());
+}
+
+TEST(BitmapFind, CrossesWordsAndStopsAtTheEnd) {
+  Bitmap b;
+  b.resize(200);
+  b.set(130);
+  EXPECT_EQ(b.find(true, 0, 200), 130u);
+  EXPECT_EQ(b.find(true, 0, 130), 130u);
+  EXPECT_EQ(b.find(true, 131, 200), 200u);
+  for (std::uint64_t i = 0; i < 130; ++i) b.set(i);
+  EXPECT_EQ(b.find(false, 0, 200), 131u);
+}
+
+}  // namespace
+}  // namespace ploop::engine

@@ -1,0 +1,243 @@
+// The state of a live device and the steps that work on it. Internal to the engine; device.hpp is the public face.
+//
+// Files: core.cpp (look-up, fast path, request life cycle), read.cpp, write.cpp (writes and zeroing of mapped clusters),
+// first_write.cpp (taking a cluster), partial.cpp (clusters with sectors still below), commit.cpp (flush), reclaim.cpp
+// (freed clusters). All of it runs on the ring's thread.
+//
+// Invariants:
+//  - a map entry always reads correctly: it is stored only when the cluster holds what the guest must see;
+//  - what the table on disk says is durable_; a cluster it names is never written as another guest cluster;
+//  - a cluster returns to the allocator only when no table names it, durably, and every request that could have looked it up
+//    has ended (grace period), and it was punched.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "base/aligned_buffer.hpp"
+#include "engine/allocator.hpp"
+#include "engine/cluster_map.hpp"
+#include "engine/device.hpp"
+#include "engine/task.hpp"
+#include "image/delta.hpp"
+#include "io/ring.hpp"
+
+namespace ploop::engine {
+
+/// In-memory side of a partial record; a successor starts with all of them idle.
+struct PartialState {
+  std::uint32_t writers = 0;  ///< writes into the cluster in flight
+  bool filling = false;       ///< being completed; new writes wait
+  WaitList changed;           ///< writers reached 0, or filling ended
+};
+
+struct FillGroup;
+
+/// A contiguous piece of one file.
+struct Extent {
+  io::BlockFile* file;
+  std::uint64_t offset;
+  std::uint64_t length;
+  bool raw;  ///< may end early: the rest reads as zeros
+};
+
+class Core {
+ public:
+  Core(io::Ring& ring, DeviceConfig&& config);
+  ~Core();
+  Core(const Core&) = delete;
+  Core& operator=(const Core&) = delete;
+
+  // device.cpp
+  Status open();
+  Status close();
+
+  // core.cpp: request life cycle. True: finished inside, awaiter.result is set.
+  bool start(ExecuteAwaiter& request);
+  [[nodiscard]] std::uint64_t size_bytes() const { return size_bytes_; }
+
+  FramePool frames;
+  Stats stats;
+
+ private:
+  friend class Device;
+  static constexpr std::size_t kCopyBuffers = 4;
+  static constexpr std::size_t kCopyBytes = 256 * 1024;
+#ifdef PLOOP_SABOTAGE
+  static constexpr std::size_t kMaxPagesPerCommit = 1;  // small disks shall see commits of several rounds
+#else
+  static constexpr std::size_t kMaxPagesPerCommit = 64;
+#endif
+
+  struct Copy {
+    AlignedBuffer buffer;
+    bool busy = false;
+  };
+  /// Table pages of the round that is being committed; `images` holds kTablePageSize bytes each.
+  struct Round {
+    std::array<std::uint32_t, kMaxPagesPerCommit> pages{};
+    std::size_t count = 0;
+    AlignedBuffer images;
+  };
+  /// A write or zeroing inside one guest cluster.
+  struct Piece {
+    std::uint64_t cluster;
+    std::uint64_t offset;     ///< inside the cluster, bytes
+    std::uint64_t length;
+    std::byte* data;          ///< null: zeros
+  };
+
+  // core.cpp
+  [[nodiscard]] bool check(const Request& r, int* error) const;
+  [[nodiscard]] bool find_extent(std::uint64_t offset, std::uint64_t length, bool for_write, Extent* out) const;
+  [[nodiscard]] Extent extent_of(Entry e, std::uint64_t offset_in_cluster, std::uint64_t length) const;
+  [[nodiscard]] bool is_top(Entry e) const { return e.mapped() && e.level() == top_level_; }
+  bool start_fast(ExecuteAwaiter& a);
+  static void fast_finished(io::Completion* c);
+  bool complete_fast(ExecuteAwaiter& a);
+  static Detached run(Core& self, ExecuteAwaiter* a);
+  void finish(ExecuteAwaiter& a, int result);
+  void enter_phase(ExecuteAwaiter& a);
+  void leave_phase(ExecuteAwaiter& a);
+  static Task<int> wait_for_space(Core& self);
+  [[nodiscard]] bool sabotaged(Sabotage s) const;
+  void fail_device();
+  void note_data_changed() { ++data_generation_; }
+
+  // read.cpp
+  static Task<int> read(Core& self, const Request* r);
+  static Task<int> read_extent(Core& self, Extent extent, std::byte* data);
+
+  // write.cpp
+  static Task<int> write(Core& self, const Request* r);
+  static Task<int> write_piece(Core& self, Piece piece);
+  static Task<int> zero_cluster(Core& self, Piece piece);
+  static Task<int> write_file(Core& self, std::uint64_t file_offset, std::uint64_t length, std::byte* data);
+  static Task<int> zero_file(Core& self, std::uint64_t file_offset, std::uint64_t length);
+  [[nodiscard]] bool covers_cluster(const Piece& p) const;
+
+  // first_write.cpp
+  static Task<int> take_cluster(Core& self, Piece piece, bool* written);
+  static Task<int> copy_up(Core& self, Piece piece, std::uint32_t image_cluster, Entry lower, bool* written);
+  static Task<int> allocate(Core& self, std::uint32_t* image_cluster);
+  static Task<int> extend(Core& self);
+  void map_top(std::uint64_t cluster, std::uint32_t image_cluster, bool below);
+  void unmap_top(std::uint64_t cluster);
+
+  // partial.cpp
+  static Task<int> write_partial(Core& self, Piece piece);
+  static Task<int> zero_partial(Core& self, std::uint64_t cluster);
+  static Task<int> fill(Core& self, std::uint16_t record);
+  static Task<int> fill_absent(Core& self, std::uint16_t record, std::byte* buffer);
+  static Task<int> take_record(Core& self, std::uint16_t* record);
+  static Detached fill_in_background(Core& self, std::uint16_t record, FillGroup* group);
+  static Task<int> fill_all(Core& self);
+  void finish_partial(std::uint16_t record);
+  [[nodiscard]] bool any_partial() const { return partials_in_use_ > 0; }
+
+  // commit.cpp
+  static Task<int> flush(Core& self);
+  static Detached commit_loop(Core& self);
+  static Task<int> commit(Core& self);
+  static Task<int> commit_round(Core& self);
+  static Task<int> barrier(Core& self);
+  static Task<int> write_pages(Core& self);
+  bool capture();
+  void build_page(std::uint32_t page, std::byte* image) const;
+  void settle();
+  void mark_dirty(std::uint64_t cluster);
+  void arm_timer();
+  static void timer_fired(io::Completion* c);
+  [[nodiscard]] std::uint32_t wanted(std::uint64_t cluster) const;
+  [[nodiscard]] std::uint32_t captured(std::uint64_t cluster, bool* found) const;
+  [[nodiscard]] bool needs_commit() const { return dirty_pages_count_ > 0 || any_partial(); }
+
+  // reclaim.cpp
+  void retire(std::uint32_t image_cluster);
+  void start_reclaim();
+  static Detached reclaim_loop(Core& self);
+  static Task<int> grace_period(Core& self);
+
+  // device.cpp
+  Status check_stack();
+  Status prepare_top();
+  Status build_map();
+  void fill_map();
+  Status adopt_map();
+  void build_allocator();
+  static Detached finish_work(Core& self, int* result, bool* done);
+
+  struct TimerCompletion : io::Completion {
+    Core* core = nullptr;
+    bool armed = false;
+  };
+  /// A guest cluster that is being written for the first time; a second writer waits.
+  struct Claim {
+    std::uint64_t cluster = 0;
+    bool active = false;
+  };
+
+  io::Ring* ring_;
+  DeviceConfig config_;
+  std::vector<image::Delta> deltas_;
+  std::vector<io::BlockFile*> files_;
+  io::BlockFile* top_ = nullptr;
+  std::uint16_t top_level_ = 0;
+  bool top_is_raw_ = false;
+  bool base_is_raw_ = false;
+  bool can_clone_ = false;
+  bool can_punch_ = true;
+  format::Header header_;             ///< of the top, as it is on disk
+  std::uint64_t size_bytes_ = 0;
+  std::uint64_t cluster_bytes_ = 0;
+  unsigned cluster_shift_ = 0;
+  std::uint64_t cluster_count_ = 0;
+
+  ClusterMap map_;
+  Allocator allocator_;
+  std::vector<std::uint32_t> durable_;  ///< image cluster per guest cluster in the table on disk
+
+  std::array<std::uint64_t, 2> in_phase_{};  ///< requests that may hold looked-up clusters, by side
+  std::uint8_t phase_ = 0;
+  WaitList phase_drained_;
+
+  std::vector<Claim> claims_;
+  WaitList claim_released_;
+  bool extending_ = false;
+  bool extended_since_barrier_ = false;  ///< only the saboteur of O2 looks at it
+  WaitList extended_;
+
+  std::vector<PartialState> partials_;
+  std::uint32_t partials_in_use_ = 0;
+  std::uint16_t next_victim_ = 0;
+  std::array<Copy, kCopyBuffers> copies_;
+  WaitList copy_released_;
+  AlignedBuffer zeros_;
+
+  Bitmap dirty_pages_;
+  std::uint64_t dirty_pages_count_ = 0;
+  std::uint32_t table_pages_ = 0;
+  Round round_;
+  bool round_active_ = false;
+  std::uint64_t flushes_wanted_ = 0;   ///< ticket of the newest flush that wants a commit
+  std::uint64_t flushes_done_ = 0;     ///< every ticket up to here is answered
+  int flush_result_ = 0;
+  bool committing_ = false;
+  WaitList committed_;
+  std::uint64_t data_generation_ = 1;
+  std::uint64_t durable_generation_ = 0;
+  TimerCompletion timer_;
+  bool failed_ = false;
+
+  Bitmap retired_;
+  Bitmap reclaiming_;
+  std::uint64_t retired_count_ = 0;
+  bool reclaim_running_ = false;
+  WaitList reclaimed_;
+
+  std::uint32_t paused_ = 0;
+  bool stop_waiting_ = false;
+};
+
+}  // namespace ploop::engine

@@ -1,0 +1,93 @@
+// A live block device over a stack of deltas: reads, writes, zeroing, flush. See docs/design.md, section 4, for the
+// ideas and docs/crash-consistency.md for the rules it keeps.
+//
+// Everything runs on the one thread that runs the ring. A transport owns endless coroutines, one per tag, and does
+//
+//     const int result = co_await device.execute(request);
+//
+// A mapped read or write is one look-up and one submission. Everything else (first writes, zeroing, requests that cross
+// extents, flush) runs in a coroutine of the device whose frame comes from a pool, so that steady state allocates nothing.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/result.hpp"
+#include "engine/request.hpp"
+#include "engine/stats.hpp"
+#include "image/delta.hpp"
+#include "io/ring.hpp"
+
+namespace ploop::engine {
+
+class Core;
+
+/// What an allocating write does when the host file system is full.
+enum class OnNoSpace : std::uint8_t {
+  Pause,  ///< waits, retries once a second, everything else goes on
+  Fail,   ///< answers ENOSPC
+};
+
+/// Breaks one ordering rule on purpose, so that the power-cut simulator can prove that it would notice. Has an effect only in
+/// builds with PLOOP_SABOTAGE, which only tests make.
+enum class Sabotage : std::uint8_t {
+  None,
+  DataBeforePointer,    ///< O1: table pages are written without the barrier on the data
+  LengthBeforePointer,  ///< O2: pages go out before the extension of the file is durable
+  NoPassengers,         ///< O3: pages are built from the live map, after the barrier
+  ClearBeforeReuse,     ///< O6: a freed cluster is handed out again at once
+};
+
+struct DeviceConfig {
+  std::vector<image::Delta> deltas;       ///< base first; the device takes them over
+  bool writable = true;                   ///< only the top is ever written
+  std::span<std::byte> map_memory;        ///< Device::map_bytes() bytes, 8-aligned, zero-filled unless adopted; outlives the device
+  bool adopt_map = false;                 ///< take over the map a killed worker left in map_memory
+  OnNoSpace on_no_space = OnNoSpace::Pause;
+  bool allow_clone = true;                ///< use reflinks where the files can
+  std::uint64_t commit_delay_ns = 1'000'000'000;  ///< a changed map is committed at the latest after this time
+  Sabotage sabotage = Sabotage::None;
+};
+
+class Device {
+ public:
+  /// Bytes of map memory for this stack.
+  static std::uint64_t map_bytes(std::span<const image::Delta> deltas);
+
+  /// Checks that the deltas form a stack, builds the map, and marks the top in use (durably) when writable. Uses the files
+  /// synchronously; the ring is used from the first execute() on. ExitCode::Format, Param, Read, Write, Fsync.
+  static Result<std::unique_ptr<Device>> open(io::Ring& ring, DeviceConfig config);
+  /// Abandons everything that was not committed, as a killed process would; the ring must not be run any more. Call close()
+  /// before for a clean end.
+  ~Device();
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+
+  /// Awaitable; gives 0 or -errno. The request's memory stays valid until then.
+  [[nodiscard]] ExecuteAwaiter execute(const Request& request) { return {*core_, request}; }
+
+  /// Commits, trims the file, clears the in-use mark. Runs the ring until done; no request may be in flight. Fails with
+  /// ExitCode::Write or Fsync; then the mark stays set and the next attach recovers.
+  Status close();
+
+  [[nodiscard]] std::uint64_t size_bytes() const;
+  [[nodiscard]] std::uint64_t cluster_bytes() const;
+  [[nodiscard]] std::size_t levels() const;
+  [[nodiscard]] bool writable() const;
+  /// True after a failed barrier or table write: writes and flushes answer EIO until the device is attached again.
+  [[nodiscard]] bool failed() const;
+  /// Requests waiting for space on the host file system.
+  [[nodiscard]] bool paused_for_space() const;
+  [[nodiscard]] const Stats& stats() const;
+  /// Makes requests that wait for space give up with ENOSPC, now and later; for a detach that must end.
+  void stop_waiting_for_space();
+
+ private:
+  explicit Device(std::unique_ptr<Core> core);
+  std::unique_ptr<Core> core_;
+};
+
+}  // namespace ploop::engine

@@ -1,0 +1,75 @@
+// Mounting and unmounting the inner file system, and finding it again. Mount points are found by device
+// number in the mount table of the calling process's namespace, never by comparing path names.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+
+namespace ploop::fs {
+
+struct MountRequest {
+  std::string device;     ///< block node of the partition or the whole device
+  std::string directory;  ///< existing directory
+  std::string type;       ///< empty: what the device holds is detected
+  std::string options;    ///< comma list as for mount -o; may be empty
+  bool read_only = false;
+};
+
+/// ExitCode::Mount. Logs "Mounting DEV at DIR fstype=TYPE data='OPTIONS' [ro]" at LogLevel::Progress.
+Status mount_filesystem(const MountRequest& request);
+
+struct UnmountOptions {
+  int retries = 6;  ///< after the first attempt, while the file system is busy
+  std::chrono::milliseconds pause{1000};
+};
+
+/// Unmounts what is mounted last at `directory`. While it is busy, repeats and logs who uses it
+/// (LogLevel::Detail, the last time as an error). ExitCode::Umount. Logs "Unmounting file system at DIR".
+Status unmount_filesystem(const std::string& directory, const UnmountOptions& options = {});
+
+struct MountPoint {
+  std::string directory;
+  std::string source;  ///< device as named at mount time
+  std::string type;
+  dev_t device = 0;
+  bool read_only = false;
+};
+
+/// All mounts of the block device in this namespace, oldest first. ExitCode::Sysfs when the table cannot be
+/// read.
+Result<std::vector<MountPoint>> mount_points_of(dev_t device);
+
+/// The mount whose root is `directory` (the last one made there). ExitCode::Param when it does not exist or
+/// is no mount point.
+Result<MountPoint> mount_at(const std::string& directory);
+/// False also when the directory does not exist.
+bool is_mount_point(const std::string& directory);
+
+/// Name of the file system on the device ("ext4", "xfs", ...), "" when there is none that is known or more
+/// than one. ExitCode::Device when it cannot be read.
+Result<std::string> detect_filesystem(const std::string& device);
+
+/// Makes the directory (mode 0700), mounts there, and on destruction unmounts and removes the directory. For
+/// internal, short uses of an unmounted disk.
+class TemporaryMount {
+ public:
+  /// An empty directory left over at that place is used again. ExitCode::Mkdir, Mount.
+  static Result<TemporaryMount> create(const MountRequest& request);
+  TemporaryMount(TemporaryMount&& other) noexcept;
+  TemporaryMount& operator=(TemporaryMount&&) = delete;
+  ~TemporaryMount();
+  [[nodiscard]] const std::string& directory() const { return directory_; }
+  /// Unmounts and removes the directory with the result reported. ExitCode::Umount.
+  Status close();
+
+ private:
+  explicit TemporaryMount(std::string directory) : directory_(std::move(directory)) {}
+  std::string directory_;  ///< empty when closed or moved from
+};
+
+}  // namespace ploop::fs

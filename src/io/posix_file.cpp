@@ -1,0 +1,117 @@
+#include "io/posix_file.hpp"
+
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/units.hpp"
+
+namespace ploop::io {
+namespace {
+
+bool is_memory_file_system(int fd) {
+  struct statfs fs {};
+  return ::fstatfs(fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+}
+
+/// True when direct I/O works at sector granularity. Kernels before 6.1 don't tell; there the open itself decides.
+bool direct_io_takes_sectors(int fd) {
+  struct statx sx {};
+  if (::statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &sx) != 0 || (sx.stx_mask & STATX_DIOALIGN) == 0) return true;
+  return sx.stx_dio_offset_align != 0 && sx.stx_dio_offset_align <= kSectorSize;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<PosixFile>> PosixFile::open(const std::string& path, const PosixOpenOptions& options) {
+  std::unique_ptr<PosixFile> file(new PosixFile);
+  file->name_ = path;
+  int flags = options.writable ? O_RDWR : O_RDONLY;
+  if (options.exclusive_create) flags |= O_CREAT | O_EXCL | O_NOFOLLOW;
+  // O_NONBLOCK: opening a FIFO that somebody put there must not wait for its other end.
+  file->fd_ = TRY(open_file(path, flags | O_NONBLOCK, 0600, options.exclusive_create ? ExitCode::Create : ExitCode::Open));
+  struct stat st {};
+  if (::fstat(file->fd_.get(), &st) != 0) return fail_errno(ExitCode::Stat, "stat " + path);
+  if (!S_ISREG(st.st_mode)) return fail(ExitCode::Open, path + " is not a regular file");
+  file->immediate_ = is_memory_file_system(file->fd_.get());
+  if (options.direct && !file->immediate_ && direct_io_takes_sectors(file->fd_.get())) {
+    // Reopened through the descriptor, so that it is the same file whatever happened to the name.
+    const std::string self = "/proc/self/fd/" + std::to_string(file->fd_.get());
+    file->direct_ = Fd{::open(self.c_str(), (options.writable ? O_RDWR : O_RDONLY) | O_DIRECT | O_CLOEXEC)};
+  }
+  return file;
+}
+
+Result<bool> PosixFile::try_lock(LockKind kind) {
+  struct flock lock {};
+  lock.l_type = kind == LockKind::Exclusive ? F_WRLCK : F_RDLCK;
+  lock.l_whence = SEEK_SET;
+  if (::fcntl(native_handle(), F_OFD_SETLK, &lock) == 0) return true;
+  if (errno == EAGAIN || errno == EACCES) return false;
+  return fail_errno(ExitCode::Lock, "lock " + name_);
+}
+
+std::int64_t PosixFile::read(std::span<std::byte> data, std::uint64_t offset) {
+  std::size_t done = 0;
+  while (done < data.size()) {
+    const ssize_t n = ::pread(fd_.get(), data.data() + done, data.size() - done, static_cast<off_t>(offset + done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return -errno;
+    if (n == 0) break;
+    done += static_cast<std::size_t>(n);
+  }
+  return static_cast<std::int64_t>(done);
+}
+
+std::int64_t PosixFile::write(std::span<const std::byte> data, std::uint64_t offset) {
+  std::size_t done = 0;
+  while (done < data.size()) {
+    const ssize_t n = ::pwrite(fd_.get(), data.data() + done, data.size() - done, static_cast<off_t>(offset + done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return -errno;
+    if (n == 0) return -EIO;
+    done += static_cast<std::size_t>(n);
+  }
+  return static_cast<std::int64_t>(done);
+}
+
+int PosixFile::sync() { return ::fdatasync(fd_.get()) == 0 ? 0 : -errno; }
+
+int PosixFile::truncate(std::uint64_t size) {
+  return ::ftruncate(fd_.get(), static_cast<off_t>(size)) == 0 ? 0 : -errno;
+}
+
+int PosixFile::allocate(std::uint64_t offset, std::uint64_t length) {
+  return ::fallocate(fd_.get(), 0, static_cast<off_t>(offset), static_cast<off_t>(length)) == 0 ? 0 : -errno;
+}
+
+int PosixFile::punch(std::uint64_t offset, std::uint64_t length) {
+  return ::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+                     static_cast<off_t>(length)) == 0
+             ? 0
+             : -errno;
+}
+
+int PosixFile::clone(BlockFile& source, std::uint64_t source_offset, std::uint64_t offset, std::uint64_t length) {
+  file_clone_range range{};
+  range.src_fd = source.native_handle();
+  if (range.src_fd < 0) return -EXDEV;
+  range.src_offset = source_offset;
+  range.src_length = length;
+  range.dest_offset = offset;
+  return ::ioctl(fd_.get(), FICLONERANGE, &range) == 0 ? 0 : -errno;
+}
+
+std::int64_t PosixFile::size() {
+  struct stat st {};
+  return ::fstat(fd_.get(), &st) == 0 ? st.st_size : -errno;
+}
+
+}  // namespace ploop::io

@@ -1,0 +1,53 @@
+// A real file. Synchronous calls go through the page cache, so that headers and tables can be read with any alignment;
+// the ring gets an O_DIRECT descriptor where the file system takes 512-byte aligned direct I/O, so that a device does not keep
+// every block twice in memory.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/fd.hpp"
+#include "base/result.hpp"
+#include "io/block_file.hpp"
+
+namespace ploop::io {
+
+struct PosixOpenOptions {
+  bool writable = false;
+  bool direct = false;    ///< also open an O_DIRECT descriptor for the ring, where that works
+  bool exclusive_create = false;  ///< the file must not exist; mode 0600
+};
+
+enum class LockKind { Shared, Exclusive };
+
+class PosixFile final : public BlockFile {
+ public:
+  /// Refuses everything that is not a regular file. Symbolic links are followed; who must not follow them resolves
+  /// the path first. ExitCode::Open, or ExitCode::Create for a new file.
+  static Result<std::unique_ptr<PosixFile>> open(const std::string& path, const PosixOpenOptions& options);
+
+  /// Open-file-description lock on the whole file, without waiting; held until the last descriptor and the last operation in flight are
+  /// gone. False: somebody else holds it. ExitCode::Lock for any other failure.
+  Result<bool> try_lock(LockKind kind);
+
+  std::int64_t read(std::span<std::byte> data, std::uint64_t offset) override;
+  std::int64_t write(std::span<const std::byte> data, std::uint64_t offset) override;
+  int sync() override;
+  int truncate(std::uint64_t size) override;
+  int allocate(std::uint64_t offset, std::uint64_t length) override;
+  int punch(std::uint64_t offset, std::uint64_t length) override;
+  int clone(BlockFile& source, std::uint64_t source_offset, std::uint64_t offset, std::uint64_t length) override;
+  std::int64_t size() override;
+  [[nodiscard]] const std::string& name() const override { return name_; }
+  [[nodiscard]] int native_handle() const override { return direct_ ? direct_.get() : fd_.get(); }
+  [[nodiscard]] bool immediate() const override { return immediate_; }
+
+ private:
+  PosixFile() = default;
+  std::string name_;
+  Fd fd_;
+  Fd direct_;
+  bool immediate_ = false;
+};
+
+}  // namespace ploop::io

@@ -1,0 +1,105 @@
+#include "ops/info.hpp"
+
+#include "base/paths.hpp"
+#include "control/registry.hpp"
+#include "descriptor/store.hpp"
+#include "fs/partition.hpp"
+#include "ops/attach.hpp"
+#include "ops/cancel.hpp"
+#include "ops/prepare.hpp"
+#include "ops/running.hpp"
+
+namespace ploop::ops {
+namespace {
+
+Result<std::optional<DeviceState>> running(const descriptor::Locked& locked) {
+  return with_component(TRY(devices_of(locked.disk, locked.path)), "");
+}
+
+/// Mount options that leave the image alone: a journal that would need replaying is not replayed.
+std::string untouched_options(const std::string& type) {
+  if (type == "xfs") return "norecovery";
+  if (type.starts_with("ext")) return "noload";
+  return "";
+}
+
+Result<fs::Usage> usage_of_attached(const Attached& attached, const std::string& directory) {
+  const std::string type = TRY(fs::detect_filesystem(attached.file_system()));
+  fs::TemporaryMount mount = TRY(fs::TemporaryMount::create({.device = attached.file_system(),
+                                                             .directory = directory,
+                                                             .type = type,
+                                                             .options = untouched_options(type),
+                                                             .read_only = true}));
+  fs::Usage usage = TRY(fs::read_usage(mount.directory()));
+  TRY(mount.close());
+  return usage;
+}
+
+Result<fs::Usage> usage_of_stopped(const descriptor::Locked& locked) {
+  const descriptor::Disk& disk = locked.disk;
+  control::AttachSpec spec;
+  spec.read_only = true;
+  spec.descriptor = locked.path;
+  spec.raw_cluster_sectors = disk.cluster_sectors;
+  spec.deltas = TRY(chain_deltas(disk, disk.top_uuid));
+  const CleanupSection section;
+  const Attached attached = TRY(attach(spec));
+  auto usage = usage_of_attached(attached, spec.deltas.front().path + ".mnt");
+  Status detached = detach(attached.state);
+  if (usage && !detached) return fail(std::move(detached).error());
+  if (usage) ignore(fs::store_usage_cache(disk.directory, *usage), "the cache only saves time");
+  return usage;
+}
+
+}  // namespace
+
+Result<fs::Usage> disk_usage(const std::string& descriptor) {
+  const std::string path = TRY(descriptor::resolve(descriptor));
+  if (const auto cached = fs::load_usage_cache(directory_of(path)); cached && *cached) return **cached;
+  const descriptor::Locked locked = TRY(descriptor::lock_and_load(path));
+  const auto device = TRY(running(locked));
+  if (!device) return usage_of_stopped(locked);
+  const std::vector<fs::MountPoint> mounts = TRY(mounts_of(*device));
+  if (mounts.empty()) return fail(ExitCode::Create, "The file system on " + device_name(*device) + " is not mounted");
+  return fs::read_usage(mounts.front().directory);
+}
+
+Result<DiskGeometry> disk_geometry(const std::string& descriptor) {
+  const descriptor::Locked locked = TRY(descriptor::lock_and_load(descriptor));
+  const descriptor::Disk& disk = locked.disk;
+  if (const auto device = with_component(TRY(if_visible(devices_of(disk, locked.path))), "")) {
+    return DiskGeometry{device->size_sectors, device->cluster_sectors, device->version};
+  }
+  const std::vector<control::DeltaSpec> deltas = TRY(chain_deltas(disk, disk.top_uuid));
+  if (deltas.back().kind == control::ImageKind::Raw) return DiskGeometry{disk.size_sectors, disk.cluster_sectors, 0};
+  const format::Header header = TRY(read_header(deltas.back().path));
+  return DiskGeometry{header.size_sectors, header.cluster_sectors, static_cast<int>(header.version)};
+}
+
+Result<DiskDevice> disk_device(const std::string& descriptor) {
+  const descriptor::Locked locked = TRY(descriptor::lock_and_load(descriptor));
+  const auto device = TRY(running(locked));
+  if (!device) return DiskDevice{};
+  const std::string name = device_name(*device);
+  const auto partition = fs::kernel_partition(name);
+  return DiskDevice{name, partition && *partition ? partition_path(device->number, 1) : name};
+}
+
+Result<std::vector<DeviceRow>> list_devices(bool with_mount_points) {
+  ignore(control::cleanup_stale(), "an unprivileged list shows the same");
+  auto devices = control::list_devices();
+  if (!devices) return fail(Error{ExitCode::Create, devices.error().sys_errno, devices.error().what});
+  std::vector<DeviceRow> rows;
+  for (const DeviceState& device : *devices) {
+    if (device.deltas.empty()) continue;
+    DeviceRow row{"ploop" + std::to_string(device.number), device.deltas.front().path, "", device.component};
+    if (with_mount_points) {
+      const auto mounts = mounts_of(device);
+      if (mounts && !mounts->empty()) row.mount_point = mounts->front().directory;
+    }
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+}  // namespace ploop::ops

@@ -1,0 +1,40 @@
+// `mount`: a disk (by its descriptor) or a list of images becomes a block device, and with a directory given a mounted
+// file system. When it fails nothing stays attached.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+
+namespace ploop::ops {
+
+struct MountOptions {
+  /// One name ending in ".xml" is a descriptor; anything else is a list of images, base first.
+  std::vector<std::string> operands;
+  bool read_only = false;
+  bool fsck = false;                         ///< check the file system before mounting it
+  std::string device;                        ///< wanted /dev/ploopN; "" takes the next free one
+  std::string directory;                     ///< mount point; "" only attaches
+  std::string fs_options;                    ///< for mount(2), comma list
+  std::string fs_type;                       ///< "" finds out
+  std::optional<std::string> uuid;           ///< node of the disk's tree; nothing means the top
+  std::string component;
+  bool raw = false;                          ///< list form: the base is raw
+  std::optional<std::uint32_t> cluster_sectors;  ///< list form: cluster size of a raw base
+  std::vector<std::string> allow_external;   ///< images outside of the descriptor's directory that may be used
+  std::string transport = "fuse";
+};
+
+struct MountResult {
+  std::string device;       ///< /dev/ploopN
+  std::string file_system;  ///< the partition, or the device when there is no partition table
+};
+
+/// ExitCode::Mount when a device already uses the disk, NoSnapshot for an unknown UUID, Param for a refused
+/// combination, else the code of the step.
+Result<MountResult> mount(const MountOptions& options);
+
+}  // namespace ploop::ops

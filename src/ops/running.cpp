@@ -1,0 +1,105 @@
+#include "ops/running.hpp"
+
+#include <sys/mount.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/log.hpp"
+#include "base/paths.hpp"
+#include "control/registry.hpp"
+#include "ops/attach.hpp"
+
+namespace ploop::ops {
+namespace {
+
+/// The canonical form where the file exists, else as close to it as possible.
+std::string best_path(const std::string& path) {
+  if (auto real = canonical_path(path, ExitCode::Open)) return *real;
+  if (auto real = canonical_new_path(path, ExitCode::Open)) return *real;
+  return path;
+}
+
+template <typename Predicate>
+Result<std::vector<DeviceState>> select(Predicate wanted) {
+  std::vector<DeviceState> devices = TRY(control::list_devices());
+  std::erase_if(devices, [&](const DeviceState& d) { return !wanted(d); });
+  return devices;
+}
+
+/// A mount whose source is a device node of ours that no live device explains.
+Result<bool> is_dead(const fs::MountPoint& mount) {
+  if (!mount.source.starts_with(device_directory() + "/ploop") || device_number(mount.source) < 0) return false;
+  for (const DeviceState& device : TRY(control::list_devices())) {
+    const std::vector<fs::MountPoint> mounts = TRY(mounts_of(device));
+    if (std::ranges::any_of(mounts, [&](const fs::MountPoint& m) { return m.device == mount.device; })) return false;
+  }
+  return true;
+}
+
+bool has_base(const DeviceState& device, const std::string& base) {
+  return !device.deltas.empty() && device.deltas.front().path == base;
+}
+
+}  // namespace
+
+std::string device_name(const DeviceState& state) { return device_path(state.number); }
+
+std::string device_names(const std::vector<DeviceState>& devices) {
+  std::string names;
+  for (const DeviceState& d : devices) names += (names.empty() ? "" : " ") + device_name(d);
+  return names;
+}
+
+Result<std::vector<DeviceState>> devices_with_base(const std::string& base) {
+  const std::string path = best_path(base);
+  return select([&](const DeviceState& d) { return has_base(d, path); });
+}
+
+Result<std::vector<DeviceState>> devices_using(const std::string& image) {
+  const std::string path = best_path(image);
+  return select([&](const DeviceState& d) {
+    return std::ranges::any_of(d.deltas, [&](const control::DeltaSpec& delta) { return delta.path == path; });
+  });
+}
+
+Result<std::vector<DeviceState>> devices_of(const descriptor::Disk& disk, const std::string& descriptor_path) {
+  const std::string base = best_path(base_path(disk));
+  return select([&](const DeviceState& d) {
+    return has_base(d, base) || (!d.descriptor.empty() && d.descriptor == descriptor_path);
+  });
+}
+
+Result<std::vector<DeviceState>> if_visible(Result<std::vector<DeviceState>> devices) {
+  if (!devices && devices.error().sys_errno == EACCES) return std::vector<DeviceState>{};
+  return devices;
+}
+
+std::optional<DeviceState> with_component(const std::vector<DeviceState>& devices, std::string_view component) {
+  const auto found =
+      std::ranges::find_if(devices, [&](const DeviceState& d) { return d.component == component; });
+  if (found == devices.end()) return std::nullopt;
+  return *found;
+}
+
+Result<bool> clear_dead_mount(const std::string& directory) {
+  bool cleared = false;
+  for (auto mount = fs::mount_at(directory); mount && TRY(is_dead(*mount)); mount = fs::mount_at(directory)) {
+    log_error("Warning: {} at {} belonged to a device that died; it is unmounted", mount->source, mount->directory);
+    if (::umount2(mount->directory.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0) {
+      return fail_errno(ExitCode::Umount, "Failed to umount " + mount->directory);
+    }
+    cleared = true;
+  }
+  return cleared;
+}
+
+std::string base_path(const descriptor::Disk& disk) {
+  for (const descriptor::Shot& shot : disk.shots) {
+    if (!same_uuid(shot.parent, kNoUuid)) continue;
+    if (const descriptor::Image* image = disk.find_image(shot.uuid)) return image->file;
+  }
+  return disk.first_image().file;
+}
+
+}  // namespace ploop::ops

@@ -1,0 +1,113 @@
+#include "ops/umount.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <optional>
+
+#include "base/log.hpp"
+#include "base/paths.hpp"
+#include "control/registry.hpp"
+#include "descriptor/store.hpp"
+#include "fs/usage.hpp"
+#include "ops/attach.hpp"
+#include "ops/running.hpp"
+
+namespace ploop::ops {
+namespace {
+
+/// What is known about the device that goes.
+struct Target {
+  DeviceState device;
+  std::string mount_point;      ///< the one to unmount; "" means the oldest
+  std::string cache_directory;  ///< where the usage cache goes; "" for none
+};
+
+Result<DeviceState> find_by_device(const std::string& name) {
+  const int number = device_number(name);
+  if (number >= 0) {
+    if (auto device = TRY(control::find_device(number))) return *std::move(device);
+  }
+  return fail(errno_error(ExitCode::Device, number < 0 ? ENODEV : ENOENT, "Can't open dev " + name));
+}
+
+Result<Target> find_by_directory(const std::string& directory) {
+  const auto mount = fs::mount_at(directory);
+  if (mount) {
+    for (DeviceState& device : TRY(control::list_devices())) {
+      const auto mounts = mounts_of(device);
+      const bool ours = mounts && std::ranges::any_of(*mounts, [&](const fs::MountPoint& m) {
+                          return m.device == mount->device;
+                        });
+      if (ours) return Target{std::move(device), mount->directory, ""};
+    }
+  }
+  return fail(ExitCode::Param, "Unable to find ploop device by " + directory);
+}
+
+Result<Target> find_by_image(const std::string& image, const std::string& component) {
+  auto device = with_component(TRY(devices_with_base(image)), component);
+  if (!device) return fail(ExitCode::Param, "Image " + image + " is not mounted");
+  return Target{*std::move(device), "", ""};
+}
+
+Result<Target> find_by_descriptor(const descriptor::Locked& locked, const std::string& component) {
+  auto device = with_component(TRY(devices_of(locked.disk, locked.path)), component);
+  if (!device) return fail(ExitCode::NotMounted, "Image " + locked.disk.first_image().file + " is not mounted");
+  return Target{*std::move(device), "", component.empty() ? locked.disk.directory : ""};
+}
+
+/// Unmounts one file system and gives its last usage; further mounts of it keep the device busy, which is better said
+/// at once.
+Result<std::optional<fs::Usage>> unmount_one(const Target& target) {
+  const std::vector<fs::MountPoint> mounts = TRY(mounts_of(target.device));
+  if (mounts.empty()) return std::nullopt;
+  const std::string directory = target.mount_point.empty() ? mounts.front().directory : target.mount_point;
+  const auto usage = fs::read_usage(directory);
+  Status unmounted = fs::unmount_filesystem(directory);
+  if (!unmounted) {
+    Error error = std::move(unmounted).error();
+    if (error.sys_errno == EBUSY) error.code = ExitCode::UmountBusy;
+    return fail(std::move(error));
+  }
+  const std::vector<fs::MountPoint> rest = TRY(mounts_of(target.device));
+  if (rest.empty()) return usage ? std::optional(*usage) : std::nullopt;
+  std::string where;
+  for (const fs::MountPoint& m : rest) where += " " + m.directory;
+  return fail(ExitCode::DeviceIoctl,
+              device_name(target.device) + " is still mounted at" + where + ": unmount that, then repeat");
+}
+
+/// Nothing here is undone on failure, so a signal may end it at any point: the next umount goes on from there.
+Status take_down(const Target& target) {
+  const std::optional<fs::Usage> usage = TRY(unmount_one(target));
+  TRY(detach(target.device));
+  // Only now nothing can change the numbers any more.
+  if (usage && !target.cache_directory.empty()) {
+    ignore(fs::store_usage_cache(target.cache_directory, *usage), "the cache only saves time");
+  }
+  return {};
+}
+
+}  // namespace
+
+Status umount(const UmountOptions& options) {
+  if (!options.device.empty()) return take_down({TRY(find_by_device(options.device)), "", ""});
+  if (!options.directory.empty()) {
+    if (TRY(clear_dead_mount(options.directory))) return {};
+    return take_down(TRY(find_by_directory(options.directory)));
+  }
+  if (!descriptor::is_descriptor_name(options.target)) {
+    return take_down(TRY(find_by_image(options.target, options.component)));
+  }
+  const descriptor::Locked locked = TRY(descriptor::lock_and_load(options.target));
+  const Target target = TRY(find_by_descriptor(locked, options.component));
+  TRY(take_down(target));
+  // Left by a command that mounted the disk for itself and was killed; one with content is somebody else's. The name comes
+  // from the device: the descriptor's may lead anywhere.
+  if (!target.device.deltas.empty()) ::rmdir((target.device.deltas.front().path + ".mnt").c_str());
+  return {};
+}
+
+}  // namespace ploop::ops

@@ -1,0 +1,116 @@
+#!/bin/bash
+# A command that dies by kill -9 at any moment leaves the old or the new state, and the next command works.
+#
+#   kill_command.sh [ROUNDS]
+source "$(dirname "$0")/lib.sh"
+rounds=${1:-12}
+begin
+requires program qemu-img mkfs.ext4
+requires space 1500
+seed=${SEED:-$RANDOM}
+echo "seed $seed"
+RANDOM=$seed
+
+# milliseconds COMMAND...: how long it takes when nobody kills it.
+milliseconds() {
+  local start
+  start=$(date +%s%3N)
+  must ploop "$@"
+  took=$(($(date +%s%3N) - start))
+}
+# killed COMMAND...: starts it, kills it after a random part of $took.
+killed() {
+  local pid wait_ms
+  wait_ms=$((RANDOM % (took + 5)))
+  "$ploop_bin" "$@" >/dev/null 2>&1 &
+  pid=$!
+  sleep "$((wait_ms / 1000)).$(printf '%03d' $((wait_ms % 1000)))"
+  kill -9 "$pid" 2>/dev/null
+  wait "$pid" 2>/dev/null
+}
+# Devices that a dead command left attached are visible and can be detached; that must leave a good image.
+settle() {
+  local name
+  mounted=$(awk -v mine="$scratch/" -v keep="$scratch/mem" 'index($5, mine) == 1 && $5 != keep { print $5 }' /proc/self/mountinfo)
+  for name in $mounted; do must umount "$name"; done
+  sleep 0.2
+  for name in $(ploop list | cut -d' ' -f1); do must ploop umount -d "$PLOOP_DEVDIR/$name"; done
+  [ -z "$(daemon_pids)" ] || sleep 1
+  [ -z "$(daemon_pids)" ] || fail "a daemon lives on after a killed command: $(leftovers)"
+}
+
+for kind in "-t none" "-t ext4"; do
+  step "init $kind, killed $rounds times: no disk, or a whole one"
+  done_before=0
+  mkdir -p "$scratch/timing"
+  # shellcheck disable=SC2086
+  milliseconds init -s 300M $kind "$scratch/timing/root.hdd"
+  rm -r "$scratch/timing"
+  for ((i = 0; i < rounds; i++)); do
+    dir=$scratch/init
+    rm -rf "$dir"
+    mkdir "$dir"
+    # shellcheck disable=SC2086
+    killed init -s 300M $kind "$dir/root.hdd"
+    settle
+    if [ -e "$dir/DiskDescriptor.xml" ]; then
+      done_before=$((done_before + 1))
+      attach "$dir/DiskDescriptor.xml"
+      [ "$kind" = "-t none" ] || must e2fsck -fn "$device"p1
+      detach "$device"
+      check_image "$dir/root.hdd"
+    else
+      # The same command must work now, whatever the dead one left.
+      # shellcheck disable=SC2086
+      must ploop init -s 300M $kind "$dir/root.hdd"
+    fi
+  done
+  echo "   $done_before of $rounds were done before the kill"
+done
+
+dd=$scratch/init/DiskDescriptor.xml
+image=$scratch/init/root.hdd
+mkdir "$scratch/mnt"
+attach -m "$scratch/mnt" "$dd"
+must cp -r /etc/. "$scratch/mnt/"
+manifest "$scratch/mnt" >"$scratch/before"
+must ploop umount "$dd"
+
+step "mount and umount, killed $rounds times each: attached or not, never half, nothing lost"
+milliseconds mount -m "$scratch/mnt" "$dd"
+mount_took=$took
+milliseconds umount "$dd"
+umount_took=$took
+for ((i = 0; i < rounds; i++)); do
+  took=$mount_took
+  killed mount -m "$scratch/mnt" "$dd"
+  settle
+  attach -m "$scratch/mnt" "$dd"
+  took=$umount_took
+  killed umount "$dd"
+  settle
+  check_image "$image"
+done
+attach -r -m "$scratch/mnt" "$dd"
+manifest "$scratch/mnt" >"$scratch/after"
+must cmp "$scratch/before" "$scratch/after"
+must ploop umount "$dd"
+
+step "restore-descriptor, killed $rounds times: no descriptor, or a good one; the image untouched"
+hash=$(hash_of "$image")
+rm -f "$dd"
+milliseconds restore-descriptor "$scratch/init" "$image"
+for ((i = 0; i < rounds; i++)); do
+  rm -f "$dd"
+  killed restore-descriptor "$scratch/init" "$image"
+  [ -e "$dd" ] || must ploop restore-descriptor "$scratch/init" "$image"
+  must ploop info -s "$dd"
+  [ "$(hash_of "$image")" = "$hash" ] || fail "the image changed"
+done
+
+step "check, killed $rounds times: the image stays good"
+milliseconds check "$dd"
+for ((i = 0; i < rounds; i++)); do
+  killed check "$dd"
+  check_image "$image"
+done
