@@ -27,6 +27,17 @@ kernel_state() {
   } 2>/dev/null | sort
 }
 
+# Which test a daemon belongs to, by its run directory, and what it says of itself.
+describe_daemons() {
+  local pid run log
+  for pid in $(pgrep -x ploopd); do
+    run=$(tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | sed -n 's/^PLOOP_RUNDIR=//p')
+    echo "  ploopd $pid, run directory ${run:-/run/ploop}, $(ps -o etimes= -p "$pid" | tr -d ' ') s old, $(readlink "/proc/$pid/fd/2")"
+    log=$(readlink "/proc/$pid/fd/2")
+    [ ! -f "$log" ] || sed 's/^/    /' "$log"
+  done
+}
+
 report=$build/test-report.xml
 rm -f "$report"
 before=$(kernel_state)
@@ -45,6 +56,7 @@ done
 if [ -n "$left" ]; then
   echo "Left behind by this run, or made meanwhile by somebody else:"
   sed 's/^/  /' <<<"$left"
+  describe_daemons
   [ "${CI:-}" != true ] || status=1  # a CI machine has nobody else
 fi
 exit "$status"
