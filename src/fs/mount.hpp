@@ -54,22 +54,4 @@ bool is_mount_point(const std::string& directory);
 /// than one. ExitCode::Device when it cannot be read.
 Result<std::string> detect_filesystem(const std::string& device);
 
-/// Makes the directory (mode 0700), mounts there, and on destruction unmounts and removes the directory. For
-/// internal, short uses of an unmounted disk.
-class TemporaryMount {
- public:
-  /// An empty directory left over at that place is used again. ExitCode::Mkdir, Mount.
-  static Result<TemporaryMount> create(const MountRequest& request);
-  TemporaryMount(TemporaryMount&& other) noexcept;
-  TemporaryMount& operator=(TemporaryMount&&) = delete;
-  ~TemporaryMount();
-  [[nodiscard]] const std::string& directory() const { return directory_; }
-  /// Unmounts and removes the directory with the result reported. ExitCode::Umount.
-  Status close();
-
- private:
-  explicit TemporaryMount(std::string directory) : directory_(std::move(directory)) {}
-  std::string directory_;  ///< empty when closed or moved from
-};
-
 }  // namespace ploop::fs

@@ -17,7 +17,7 @@
 #include "fs/mkfs.hpp"
 #include "fs/mount.hpp"
 #include "fs/partition.hpp"
-#include "fs/test_support.hpp"
+#include "fs/test_device.hpp"
 #include "fs/usage.hpp"
 
 namespace ploop::fs {
@@ -25,46 +25,6 @@ namespace {
 
 using testing::HasSubstr;
 using testing::SizeIs;
-
-constexpr UnmountOptions kNoPatience{0, std::chrono::milliseconds{0}};
-
-/// A loop device over a sparse file and a node for its partition, all gone afterwards.
-class DeviceTest : public testing::Test {
- protected:
-  void attach(std::uint64_t bytes) {
-    if (::geteuid() != 0) GTEST_SKIP() << "needs root";
-    loop_ = std::make_unique<LoopDevice>(scratch_.sparse_file("disk", bytes));
-    if (!loop_->valid()) GTEST_SKIP() << "needs a free loop device";
-  }
-  /// Table, kernel partition and node; the path of the node.
-  std::string make_partition(std::uint32_t cluster_sectors = 2048) {
-    const Status made = create_gpt(loop_->path(), cluster_sectors);
-    EXPECT_TRUE(made) << made.error().message();
-    const auto number = update_kernel_partitions(loop_->path());
-    EXPECT_TRUE(number) << number.error().message();
-    EXPECT_TRUE(number->has_value());
-    const Status node = make_node(scratch_.path("p1"), number->value());
-    EXPECT_TRUE(node) << node.error().message();
-    return scratch_.path("p1");
-  }
-  void make_fs(FsType type, std::uint64_t bytes) {
-    attach(bytes);
-    if (IsSkipped()) return;
-    partition_ = make_partition();
-    MkfsOptions options;
-    options.type = type;
-    const Status made = make_filesystem(partition_, options);
-    ASSERT_TRUE(made) << made.error().message();
-  }
-  void TearDown() override {
-    if (is_mount_point(scratch_.path("mnt")))
-      ignore(unmount_filesystem(scratch_.path("mnt"), kNoPatience), "the test has failed already");
-    if (loop_ && loop_->valid()) ignore(remove_kernel_partitions(loop_->path()), "goes with the loop device");
-  }
-  ScratchDirectory scratch_;
-  std::unique_ptr<LoopDevice> loop_;
-  std::string partition_;
-};
 
 TEST_F(DeviceTest, KernelGetsThePartitionAndLosesIt) {
   attach(64 * kMiB);
@@ -148,11 +108,11 @@ TEST_P(FileSystemTest, LivesThroughItsLife) {
   ASSERT_TRUE(detected) << detected.error().message();
   EXPECT_EQ(*detected, type);
 
-  std::string where;
+  const std::string where = scratch_.path("mnt");
   {
-    auto mount = TemporaryMount::create({partition_, scratch_.path("mnt"), "", "noatime", false});
-    ASSERT_TRUE(mount) << mount.error().message();
-    where = mount->directory();
+    ASSERT_EQ(::mkdir(where.c_str(), 0700), 0);
+    const Status mounted = mount_filesystem({partition_, where, "", "noatime", false});
+    ASSERT_TRUE(mounted) << mounted.error().message();
     ASSERT_TRUE(create_balloon(where));
     EXPECT_EQ(create_balloon(where).error().code, ExitCode::Create);
     const auto balloon = find_balloon(where);
@@ -173,8 +133,7 @@ TEST_P(FileSystemTest, LivesThroughItsLife) {
     EXPECT_THAT(describe_holders(block_device_holders(std::span(&number, 1))),
                 HasSubstr("mounted at " + where));
   }
-  struct stat st {};
-  EXPECT_NE(::stat(where.c_str(), &st), 0) << "the directory of a temporary mount goes with it";
+  ASSERT_TRUE(unmount_filesystem(where));
   if (GetParam() != FsType::Xfs) {
     EXPECT_TRUE(check_ext_filesystem(partition_, true));
   }
@@ -255,11 +214,7 @@ TEST_F(DeviceTest, MountingNothingIsRefusedWithoutATrace) {
   attach(64 * kMiB);
   if (IsSkipped()) return;
   const std::string partition = make_partition();
-  auto mount = TemporaryMount::create({partition, scratch_.path("mnt"), "", "", false});
-  ASSERT_FALSE(mount);
-  EXPECT_EQ(mount.error().code, ExitCode::Mount);
-  struct stat st {};
-  EXPECT_NE(::stat(scratch_.path("mnt").c_str(), &st), 0);
+  EXPECT_EQ(mount_filesystem({partition, scratch_.path(), "", "", false}).error().code, ExitCode::Mount);
   EXPECT_EQ(mount_filesystem({partition, scratch_.path(), "ext4", "", false}).error().code, ExitCode::Mount);
   EXPECT_EQ(check_ext_filesystem(partition).error().code, ExitCode::Fsck);
 }

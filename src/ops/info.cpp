@@ -3,6 +3,7 @@
 #include "base/paths.hpp"
 #include "control/registry.hpp"
 #include "descriptor/store.hpp"
+#include "fs/detached_mount.hpp"
 #include "fs/partition.hpp"
 #include "ops/attach.hpp"
 #include "ops/cancel.hpp"
@@ -23,13 +24,10 @@ std::string untouched_options(const std::string& type) {
   return "";
 }
 
-Result<fs::Usage> usage_of_attached(const Attached& attached, const std::string& directory) {
+Result<fs::Usage> usage_of_attached(const Attached& attached) {
   const std::string type = TRY(fs::detect_filesystem(attached.file_system()));
-  fs::TemporaryMount mount = TRY(fs::TemporaryMount::create({.device = attached.file_system(),
-                                                             .directory = directory,
-                                                             .type = type,
-                                                             .options = untouched_options(type),
-                                                             .read_only = true}));
+  fs::DetachedMount mount =
+      TRY(fs::DetachedMount::create(attached.file_system(), type, untouched_options(type), true));
   fs::Usage usage = TRY(fs::read_usage(mount.directory()));
   TRY(mount.close());
   return usage;
@@ -44,7 +42,7 @@ Result<fs::Usage> usage_of_stopped(const descriptor::Locked& locked) {
   spec.deltas = TRY(chain_deltas(disk, disk.top_uuid));
   const CleanupSection section;
   const Attached attached = TRY(attach(spec));
-  auto usage = usage_of_attached(attached, spec.deltas.front().path + ".mnt");
+  auto usage = usage_of_attached(attached);
   Status detached = detach(attached.state);
   if (usage && !detached) return fail(std::move(detached).error());
   if (usage) ignore(fs::store_usage_cache(disk.directory, *usage), "the cache only saves time");

@@ -11,6 +11,7 @@
 #include "base/paths.hpp"
 #include "descriptor/store.hpp"
 #include "fs/balloon.hpp"
+#include "fs/detached_mount.hpp"
 #include "fs/gpt.hpp"
 #include "ops/attach.hpp"
 #include "ops/cancel.hpp"
@@ -105,7 +106,6 @@ Status clear_interrupted(const Plan& plan) {
     // Its mkfs may still be running, without a parent; that ends soon.
     TRY(detach(device));
   }
-  ::rmdir((plan.work_image + ".mnt").c_str());
   if (half_published(plan)) ::unlink(plan.image.c_str());
   if (::unlink(plan.work_image.c_str()) == 0) log(LogLevel::Command, "Dropping image {}", plan.work_image);
   return {};
@@ -128,22 +128,20 @@ void log_creation(const InitOptions& options, const Plan& plan) {
 }
 
 /// The first file of the new file system, which gives it the inode that others expect.
-Status add_balloon(const Plan& plan, const Attached& attached, const fs::MkfsOptions& options) {
-  fs::TemporaryMount mount = TRY(fs::TemporaryMount::create({.device = attached.file_system(),
-                                                             .directory = plan.work_image + ".mnt",
-                                                             .type = std::string(fs::fs_type_name(options.type)),
-                                                             .options = {}}));
+Status add_balloon(const Attached& attached, const fs::MkfsOptions& options) {
+  fs::DetachedMount mount =
+      TRY(fs::DetachedMount::create(attached.file_system(), std::string(fs::fs_type_name(options.type))));
   TRY(fs::create_balloon(mount.directory()));
   return mount.close();
 }
 
-Status fill_device(const InitOptions& options, const Plan& plan, Attached& attached) {
+Status fill_device(const InitOptions& options, Attached& attached) {
   TRY(fs::create_gpt(attached.device, options.cluster_sectors));
   TRY(refresh_partition(attached));
   TRY(stop_if_cancelled());
   TRY(fs::make_filesystem(attached.file_system(), options.file_system));
   TRY(stop_if_cancelled());
-  return add_balloon(plan, attached, options.file_system);
+  return add_balloon(attached, options.file_system);
 }
 
 Status make_file_system(const InitOptions& options, const Plan& plan) {
@@ -153,7 +151,7 @@ Status make_file_system(const InitOptions& options, const Plan& plan) {
   spec.deltas = {{plan.work_image, raw ? control::ImageKind::Raw : control::ImageKind::Ploop1, false}};
   spec.on_enospc = control::OnEnospc::Fail;  // mkfs on a full host has to end, not to wait
   Attached attached = TRY(attach(spec));
-  Status filled = fill_device(options, plan, attached);
+  Status filled = fill_device(options, attached);
   Status stopped = detach(attached.state);
   if (!filled) return filled;
   if (!stopped) return fail(Error{ExitCode::Umount, stopped.error().sys_errno, stopped.error().what});
