@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -46,7 +47,7 @@ Result<Fd> file_with(const std::string& text) {
 /// In the grandchild, with nobody's descriptors but stdin, stdout and stderr. Only async-signal-safe calls.
 [[noreturn]] void become_daemon(const char* program, int order, int result) {
   ::dup2(order, STDIN_FILENO);
-  ::dup2(result, STDOUT_FILENO);
+  ::dup2(result, STDOUT_FILENO);  // the answer goes there, and its end tells the daemon about the end of the command
   ::execl(program, "ploopd", static_cast<char*>(nullptr));
   ::_exit(127);
 }
@@ -143,16 +144,23 @@ Result<std::string> find_daemon() {
   return fail(ExitCode::System, "Can't find the ploopd program");
 }
 
-Result<DeviceState> attach_device(const AttachSpec& spec) {
+Result<Attachment> attach_device(const AttachSpec& spec) {
   const std::string program = TRY(find_daemon());
   const Fd order = TRY(file_with(encode_attach_spec(spec)));
   int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) return fail_errno(ExitCode::System, "make a pipe");
-  const Fd result{ends[0]};
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return fail_errno(ExitCode::System, "make a socket pair");
+  Fd lifeline{ends[0]};
   Fd answer{ends[1]};
   TRY(spawn_daemon(program, order, answer));
-  answer.reset();  // from here on the end of the pipe means the end of the daemon
-  return decode_attach_result(TRY(read_line(result, Clock::now() + kAttachTimeout)));
+  answer.reset();  // from here on the end of the connection means the end of the daemon
+  const std::string line = TRY(read_line(lifeline, Clock::now() + kAttachTimeout));
+  DeviceState state = TRY(decode_attach_result(line));
+  return Attachment{std::move(state), Lifeline(std::move(lifeline))};
+}
+
+Status Lifeline::keep() {
+  const Fd socket = std::move(socket_);
+  return socket ? write_all(socket.get(), std::string_view(&kKeepDevice, 1), "ploopd") : Status{};
 }
 
 Status detach_device(const DeviceState& state, const DetachOptions& options) {

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <string>
 
+#include "base/fd.hpp"
 #include "base/result.hpp"
 #include "control/attach_spec.hpp"
 #include "control/device_state.hpp"
@@ -14,11 +15,28 @@ namespace ploop::control {
 /// the installed place. ExitCode::System when there is none.
 Result<std::string> find_daemon();
 
-/// Starts a daemon and waits until the block device answers (at most 60 s). The daemon lives on after the caller. The error
-/// is the daemon's own: ExitCode::Mount "Image X already used by device /dev/ploopN" for a busy image, ExitCode::Device when
+/// Ties a device to the command that started it: without keep() the device ends by itself, as soon as nobody has it open, when
+/// this is destroyed or the process dies. So a killed command leaves no device behind.
+class Lifeline {
+ public:
+  Lifeline() = default;
+  explicit Lifeline(Fd socket) : socket_(std::move(socket)) {}
+  /// From here on the device lives until it is detached. ExitCode::System when the daemon is gone.
+  Status keep();
+
+ private:
+  Fd socket_;
+};
+
+struct Attachment {
+  DeviceState state;
+  Lifeline lifeline;
+};
+
+/// Starts a daemon and waits until the block device answers (at most 60 s). The error is the daemon's own: ExitCode::Mount "Image X already used by device /dev/ploopN" for a busy image, ExitCode::Device when
 /// no number is free, ExitCode::Open, ExitCode::Format, ExitCode::InUse and so on for images.
 /// Device nodes are not made here; the daemon removes them (/dev/ploopN and partitions) when it ends.
-Result<DeviceState> attach_device(const AttachSpec& spec);
+Result<Attachment> attach_device(const AttachSpec& spec);
 
 struct DetachOptions {
   /// How long to wait for the last flush and the end of the daemon.

@@ -13,6 +13,9 @@ namespace ploop::control {
 /// Longest line that either end accepts, newline included.
 inline constexpr std::size_t kMaxLine = 64 * 1024;
 
+/// What a command sends to a daemon that it started, when the device shall outlive it.
+inline constexpr char kKeepDevice = 'k';
+
 struct Request {
   std::uint64_t id = 0;
   std::string method;

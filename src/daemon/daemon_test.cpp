@@ -47,13 +47,20 @@ class LiveDevice : public testing::Test {
   }
   void TearDown() override {
     if (directory_.empty()) return;
-    if (const auto devices = list_devices()) {
-      for (const DeviceState& device : *devices) ignore(detach_device(device), "a failed test cleans up as well as it can");
-    }
+    // What is open for a moment longer ends by itself, since it hangs on its lifeline.
+    lifelines_.clear();
+    for (int i = 0; i < 1000 && !list_devices()->empty(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    EXPECT_TRUE(list_devices()->empty());
     for (const char* name : {"PLOOP_RUNDIR", "PLOOP_DEVDIR", "PLOOP_LIBEXEC"}) ::unsetenv(name);
     std::filesystem::remove_all(directory_);
   }
   [[nodiscard]] std::string path(const std::string& name) const { return directory_ + "/" + name; }
+  /// Attached until the end of the test at the latest.
+  Result<DeviceState> attach_device(const AttachSpec& order) {
+    Attachment attached = TRY(control::attach_device(order));
+    lifelines_.push_back(std::move(attached.lifeline));
+    return std::move(attached.state);
+  }
   void make_image(const std::string& name) const {
     image::CreateOptions options;
     options.size_sectors = kSizeSectors;
@@ -94,7 +101,41 @@ class LiveDevice : public testing::Test {
     return -1;
   }
   std::string directory_;
+  std::vector<Lifeline> lifelines_;
 };
+
+TEST_F(LiveDevice, EndsWithTheCommandThatDidNotKeepIt) {
+  const Result<DeviceState> state = attach_device(spec());
+  ASSERT_TRUE(state) << state.error().message();
+  lifelines_.clear();
+  EXPECT_TRUE(ends(state->guardian_pid));
+  EXPECT_TRUE(ends(state->worker_pid));
+  EXPECT_TRUE(list_devices()->empty());
+  EXPECT_EQ(attribute(*state, "loop/dio"), "");
+}
+
+TEST_F(LiveDevice, AnUnwantedOneEndsWhenItIsNotOpenAnyMore) {
+  const Result<DeviceState> state = attach_device(spec());
+  ASSERT_TRUE(state) << state.error().message();
+  {
+    const Result<Fd> open = open_file(state->backing_device, O_RDONLY);
+    ASSERT_TRUE(open);
+    lifelines_.clear();
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    EXPECT_TRUE(Client::connect(0)->ping());
+  }
+  EXPECT_TRUE(ends(state->guardian_pid));
+}
+
+TEST_F(LiveDevice, OutlivesTheCommandThatKeepsIt) {
+  const Result<DeviceState> state = attach_device(spec());
+  ASSERT_TRUE(state) << state.error().message();
+  ASSERT_TRUE(lifelines_.front().keep());
+  lifelines_.clear();
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  EXPECT_TRUE(Client::connect(0)->ping());
+  EXPECT_TRUE(detach_device(*state));
+}
 
 TEST_F(LiveDevice, LivesAndLeavesNothingBehind) {
   const Result<DeviceState> state = attach_device(spec());

@@ -30,6 +30,8 @@ using control::Json;
 
 /// Shorter than the command's patience, so that it hears a reason.
 constexpr auto kStartTimeout = std::chrono::seconds(50);
+/// Between attempts to end a device that nobody wants.
+constexpr int kUnwantedPauseMs = 200;
 
 Result<Fd> block_signals() {
   sigset_t set;
@@ -106,16 +108,19 @@ Status Guardian::start_worker() {
 
 void Guardian::loop() {
   while (phase_ != Phase::Ended) {
-    pollfd fds[3] = {{signals_.get(), POLLIN, 0}, {worker_.fd(), POLLIN, 0}, {keeper_.fd(), POLLIN, 0}};
-    int timeout = -1;
+    pollfd fds[4] = {{signals_.get(), POLLIN, 0}, {worker_.fd(), POLLIN, 0}, {keeper_.fd(), POLLIN, 0}, {answer_.get(), POLLIN, 0}};
+    int timeout = unwanted_ ? kUnwantedPauseMs : -1;
     if (phase_ == Phase::Starting || phase_ == Phase::Attaching) {
       const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(start_deadline_ - Clock::now()).count();
       if (left <= 0) return end(errno_error(ExitCode::Device, ETIMEDOUT, "set up the device"));
       timeout = static_cast<int>(left);
     }
-    if (::poll(fds, 3, timeout) < 0 && errno != EINTR) return end(errno_error(ExitCode::System, "poll"));
+    const int ready = ::poll(fds, 4, timeout);
+    if (ready < 0 && errno != EINTR) return end(errno_error(ExitCode::System, "poll"));
+    if (ready == 0 && unwanted_) begin_detach();
     if (fds[1].revents != 0) receive(worker_, [this](const Message& m) { on_worker(m); });
     if (fds[2].revents != 0) receive(keeper_, [this](const Message& m) { on_keeper(m); });
+    if (fds[3].revents != 0) on_command();
     // Signals last: what a child said before it ended has been heard by now.
     if (fds[0].revents != 0) on_signal();
   }
@@ -288,10 +293,23 @@ void Guardian::rescue_data() {
 
 void Guardian::answer(const std::string& line) {
   if (!answer_) return;
-  const Status heard = write_all(answer_.get(), line + "\n", "answer");
+  if (!write_all(answer_.get(), line + "\n", "answer")) end_unwanted();
+}
+
+/// A byte: the device shall live on. The end: the command died, or does not want the device.
+void Guardian::on_command() {
+  char byte = 0;
+  const ssize_t n = ::read(answer_.get(), &byte, 1);
+  if (n < 0 && errno == EINTR) return;
+  if (n == 1 && byte == control::kKeepDevice) return answer_.reset();
+  end_unwanted();
+}
+
+/// While somebody still has it open, tries again and again.
+void Guardian::end_unwanted() {
   answer_.reset();
-  // The command was killed meanwhile: nobody knows the device, and nobody will make its nodes.
-  if (!heard) begin_detach();
+  unwanted_ = true;
+  begin_detach();
 }
 
 }  // namespace ploop::daemon

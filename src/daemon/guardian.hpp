@@ -29,7 +29,8 @@ namespace ploop::daemon {
 
 class Guardian {
  public:
-  /// `answer` is where the command waits for one line: {"state": {...}} or {"error": {...}}.
+  /// `answer` is a socket, at whose other end the command waits for one line: {"state": {...}} or {"error": {...}}. The
+  /// device ends with the command, unless that sends control::kKeepDevice.
   Guardian(control::AttachSpec spec, Fd answer) : spec_(std::move(spec)), answer_(std::move(answer)) {}
 
   /// Serves the device until it ends. The result is the exit status of the process.
@@ -53,11 +54,14 @@ class Guardian {
   void tear_down();
   void rescue_data();
   void answer(const std::string& line);
+  void on_command();
+  void end_unwanted();
   template <typename Handle>
   void receive(Channel& channel, Handle handle);
 
   control::AttachSpec spec_;
-  Fd answer_;
+  Fd answer_;  ///< to the command that started us, until it lets go of the device
+  bool unwanted_ = false;  ///< the command died before it let go: the device ends as soon as nobody uses it
   Phase phase_ = Phase::Starting;
   std::optional<control::DeviceClaim> claim_;
   transport::fuse::Connection connection_;

@@ -9,7 +9,6 @@
 
 #include "base/log.hpp"
 #include "base/paths.hpp"
-#include "control/launcher.hpp"
 #include "fs/holders.hpp"
 #include "fs/partition.hpp"
 #include "ops/cancel.hpp"
@@ -56,7 +55,8 @@ Status refresh_partition(Attached& attached) {
 
 Result<Attached> attach(const control::AttachSpec& spec) {
   if (!spec.deltas.empty()) log(LogLevel::Detail, "Opening delta {}", spec.deltas.front().path);
-  Attached attached{TRY(control::attach_device(spec)), "", std::nullopt};
+  control::Attachment started = TRY(control::attach_device(spec));
+  Attached attached{std::move(started.state), "", std::nullopt, std::move(started.lifeline)};
   Rollback rollback;
   rollback.add([&] { ignore(control::detach_device(attached.state), "the first error is the one to report"); });
   attached.device = device_name(attached.state);

@@ -10,6 +10,7 @@
 #include "base/result.hpp"
 #include "control/attach_spec.hpp"
 #include "control/device_state.hpp"
+#include "control/launcher.hpp"
 #include "fs/mount.hpp"
 
 namespace ploop::ops {
@@ -18,12 +19,14 @@ struct Attached {
   control::DeviceState state;
   std::string device;                    ///< /dev/ploopN
   std::optional<std::string> partition;  ///< /dev/ploopNp1, when the disk has a partition table
+  control::Lifeline lifeline;            ///< the device ends with this, unless keep() was called
   /// What holds the file system.
   [[nodiscard]] const std::string& file_system() const { return partition ? *partition : device; }
 };
 
 /// Attaches, logs one "Adding delta" line per image, makes the nodes. A damaged partition table is a warning, since the
-/// device is needed to repair it. Detaches again when it fails.
+/// device is needed to repair it. Detaches again when it fails. The device ends with the command, also a killed one, unless
+/// keep() is called on `lifeline`.
 Result<Attached> attach(const control::AttachSpec& spec);
 
 /// Reads the partition table anew (after it was written) and makes the partition's node.

@@ -107,10 +107,11 @@ Status mount_file_system(const MountOptions& options, const Attached& attached) 
 }
 
 Result<MountResult> attach_and_mount(const control::AttachSpec& spec, const MountOptions& options) {
-  const Attached attached = TRY(attach(spec));
+  Attached attached = TRY(attach(spec));
   Rollback rollback;
   rollback.add([&] { ignore(detach(attached.state), "the first error is the one to report"); });
   TRY(mount_file_system(options, attached));
+  TRY(attached.lifeline.keep());
   rollback.commit();
   return MountResult{attached.device, attached.file_system()};
 }
