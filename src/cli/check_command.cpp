@@ -1,5 +1,6 @@
 // ploop check
 #include "cli/commands.hpp"
+#include "cli/progress_meter.hpp"
 #include "cli/values.hpp"
 
 namespace ploop::cli {
@@ -61,11 +62,13 @@ Parsed<CheckArguments> parse_check(const Words& args) {
 }
 
 ExitCode run_check(Console& console, const Words& args) {
-  const auto parsed = parse_check(args);
+  auto parsed = parse_check(args);
   if (!parsed) return stop(console, parsed.error());
   if (parsed->ignored_flags && descriptor::is_descriptor_name(parsed->request.target)) {
     console.message(LogLevel::Error, "WARNING: options are ignored for DiskDescriptor.xml form");
   }
+  ProgressMeter meter(console, "Checking");
+  parsed->request.flags.progress = meter.callback();
   const auto code = ops::check(parsed->request);
   return code ? *code : report(console, code.error());
 }

@@ -5,6 +5,7 @@
 
 #include "base/text.hpp"
 #include "cli/commands.hpp"
+#include "cli/progress_meter.hpp"
 #include "cli/values.hpp"
 
 namespace ploop::cli {
@@ -95,8 +96,10 @@ Parsed<ops::InitOptions> parse_init(const Words& args) {
 }
 
 ExitCode run_init(Console& console, const Words& args) {
-  const auto options = parse_init(args);
+  auto options = parse_init(args);
   if (!options) return stop(console, options.error());
+  ProgressMeter meter(console, "Creating");
+  options->progress = meter.callback();
   if (const Status done = ops::init(*options); !done) return report(console, done.error());
   return ExitCode::Ok;
 }

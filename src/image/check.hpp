@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/progress.hpp"
 #include "base/result.hpp"
 #include "format/header.hpp"
 #include "io/block_file.hpp"
@@ -31,6 +32,7 @@ struct CheckOptions {
   /// thick.
   bool repair_sparse = false;
   bool silent = false;  ///< -s: don't mention that a clean image was skipped
+  ProgressCallback progress = {};  ///< one pass over the table, with repair_sparse one over the file
 };
 
 enum class FindingKind : std::uint8_t {

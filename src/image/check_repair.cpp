@@ -306,12 +306,13 @@ Status Repairer::check_sparse() {
     }
   }
   if (!options_.repair_sparse) return {};
-  return fill_holes(file_, [&](std::uint64_t offset, std::uint64_t length) {
+  const auto note = [&](std::uint64_t offset, std::uint64_t length) {
     report_.changed = true;
     if (report_.findings.size() >= kMaxListedFills) return;
     report_.findings.push_back(
         {.kind = FindingKind::HoleFilled, .verdict = Verdict::None, .count = length, .offset = offset});
-  });
+  };
+  return fill_holes(file_, note, options_.progress);
 }
 
 Status require_blocksize(const CheckOptions& options) {

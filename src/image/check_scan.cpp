@@ -58,7 +58,7 @@ Result<Scan> Scanner::run() {
     return std::move(scan_);
   }
   TRY(check_header_area(file_, header, scan_.file_bytes));
-  scan_.slots = TRY(read_slots(file_, header, scan_.file_bytes));
+  scan_.slots = TRY(read_slots(file_, header, scan_.file_bytes, options_.progress));
   classify_slots();
   TRY(examine_extension());
   examine_references();

@@ -21,10 +21,10 @@ using namespace testing;
 using format::Version;
 using io::MemoryFile;
 
-constexpr CheckOptions kForce{.force = true};
-constexpr CheckOptions kForceCheck{.force = true, .check = true};
-constexpr CheckOptions kForceReadOnly{.force = true, .check = true, .read_only = true};
-constexpr CheckOptions kHard{.force = true, .hard_force = true, .check = true, .drop_in_use = true};
+const CheckOptions kForce{.force = true};
+const CheckOptions kForceCheck{.force = true, .check = true};
+const CheckOptions kForceReadOnly{.force = true, .check = true, .read_only = true};
+const CheckOptions kHard{.force = true, .hard_force = true, .check = true, .drop_in_use = true};
 
 /// Lines as a terminal would show them, "!" before those of stderr.
 std::string shown(const CheckReport& report) {

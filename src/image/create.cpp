@@ -25,11 +25,11 @@ tl::unexpected<Error> creation_failed(int error, const io::BlockFile& file) {
 }
 
 /// The part of a creation that is asked "go on?" and told how far it is.
-class Progress {
+class Steps {
  public:
-  Progress(const CreateOptions& options, std::uint64_t total) : options_(options), total_(total) {}
+  Steps(const CreateOptions& options, std::uint64_t total) : options_(options), total_(total) {}
   Status step(std::uint64_t done) {
-    if (options_.progress) options_.progress(done, total_);
+    report_progress(options_.progress, done, total_);
     if (options_.cancelled && options_.cancelled())
       return fail(ExitCode::Create, "Creation of the image was cancelled");
     return {};
@@ -40,20 +40,20 @@ class Progress {
   std::uint64_t total_;
 };
 
-Status write_zeros(io::BlockFile& file, std::uint64_t length, Progress& progress) {
+Status write_zeros(io::BlockFile& file, std::uint64_t length, Steps& steps) {
   const std::vector<std::byte> zeros(kPiece);
   for (std::uint64_t offset = 0; offset < length; offset += kPiece) {
     const auto part = std::span(zeros).first(std::min(kPiece, length - offset));
     if (const std::int64_t put = file.write(part, offset); put < 0)
       return creation_failed(static_cast<int>(-put), file);
-    TRY(progress.step(offset + part.size()));
+    TRY(steps.step(offset + part.size()));
   }
   return {};
 }
 
 /// Slot n points to the n-th cluster behind the header clusters. Written from byte 64 on; the header comes
 /// last.
-Status write_full_table(io::BlockFile& file, const format::Header& header, Progress& progress) {
+Status write_full_table(io::BlockFile& file, const format::Header& header, Steps& steps) {
   std::vector<std::uint32_t> clusters;
   std::vector<std::byte> bytes(format::kTablePageSize);
   const std::uint32_t pages = format::table_pages(header.table_entries);
@@ -70,7 +70,7 @@ Status write_full_table(io::BlockFile& file, const format::Header& header, Progr
     const auto part = std::span<const std::byte>(bytes).subspan(skip);
     const std::int64_t put = file.write(part, format::page_offset(page) + skip);
     if (put < 0) return creation_failed(static_cast<int>(-put), file);
-    if (page % 256 == 0) TRY(progress.step(format::page_offset(page)));
+    if (page % 256 == 0) TRY(steps.step(format::page_offset(page)));
   }
   return {};
 }
@@ -81,11 +81,11 @@ Result<CreateResult> write_raw(io::BlockFile& file, const CreateOptions& options
   result.header.size_sectors =
       TRY(format::round_size_sectors(options.size_sectors, options.cluster_sectors, format::Version::V2));
   const std::uint64_t length = result.header.size_bytes();
-  Progress progress(options, length);
-  TRY(progress.step(0));
+  Steps steps(options, length);
+  TRY(steps.step(0));
   const int error = file.allocate(0, length);
   if (error == -EOPNOTSUPP) {
-    TRY(write_zeros(file, length, progress));
+    TRY(write_zeros(file, length, steps));
   } else if (error < 0) {
     return creation_failed(-error, file);
   }
@@ -103,8 +103,8 @@ Result<CreateResult> write_ploop1(io::BlockFile& file, const CreateOptions& opti
       header.header_clusters() + std::uint64_t{header.table_entries} > format::max_image_clusters(header)) {
     return fail(ExitCode::Param, "A preallocated image of this size does not fit into this version");
   }
-  Progress progress(options, length);
-  TRY(progress.step(0));
+  Steps steps(options, length);
+  TRY(steps.step(0));
   // The table gets its blocks now, so that no later table write can fail for lack of space.
   int error = file.allocate(0, length);
   if (error == -EOPNOTSUPP) {
@@ -112,11 +112,11 @@ Result<CreateResult> write_ploop1(io::BlockFile& file, const CreateOptions& opti
     if (full) result.warning = "The file system cannot reserve space; the image is sparse";
   }
   if (error < 0) return creation_failed(-error, file);
-  if (full) TRY(write_full_table(file, header, progress));
+  if (full) TRY(write_full_table(file, header, steps));
   const auto bytes = format::encode_header(header);
   if (const std::int64_t put = file.write(bytes, 0); put < 0)
     return creation_failed(static_cast<int>(-put), file);
-  TRY(progress.step(length));
+  TRY(steps.step(length));
   return result;
 }
 

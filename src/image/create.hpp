@@ -7,6 +7,7 @@
 #include <functional>
 #include <string>
 
+#include "base/progress.hpp"
 #include "base/result.hpp"
 #include "format/header.hpp"
 #include "io/block_file.hpp"
@@ -26,8 +27,7 @@ struct CreateOptions {
   std::uint32_t cluster_sectors = format::kDefaultClusterSectors;
   /// Asked between steps and between pieces of work; true ends the creation with ExitCode::Create.
   std::function<bool()> cancelled = {};
-  /// Bytes done and in total; called from time to time.
-  std::function<void(std::uint64_t, std::uint64_t)> progress = {};
+  ProgressCallback progress = {};
 };
 
 struct CreateResult {

@@ -19,8 +19,8 @@ using io::MemoryFile;
 using io::OpKind;
 using io::Recorded;
 
-constexpr CheckOptions kHard{.force = true, .hard_force = true, .check = true, .drop_in_use = true};
-constexpr CheckOptions kLook{.force = true, .check = true, .read_only = true};
+const CheckOptions kHard{.force = true, .hard_force = true, .check = true, .drop_in_use = true};
+const CheckOptions kLook{.force = true, .check = true, .read_only = true};
 
 void apply(MemoryFile& file, const Recorded& op, std::mt19937_64* random) {
   if (random != nullptr && (*random)() % 3 == 0) return;  // lost altogether

@@ -35,10 +35,12 @@ Result<Hole> next_hole(io::BlockFile& file, std::uint64_t from, std::uint64_t le
   return Hole{static_cast<std::uint64_t>(start), stop};
 }
 
-Status write_zeros(io::BlockFile& file, const Hole& hole, std::span<const std::byte> zeros) {
+Status write_zeros(io::BlockFile& file, const Hole& hole, std::uint64_t length, std::span<const std::byte> zeros,
+                   const ProgressCallback& progress) {
   for (std::uint64_t offset = hole.start; offset < hole.end; offset += zeros.size()) {
     const auto part = zeros.first(std::min<std::uint64_t>(zeros.size(), hole.end - offset));
     TRY(io::write_exact(file, part, offset, "hole"));
+    report_progress(progress, offset + part.size(), length);
   }
   return {};
 }
@@ -59,7 +61,8 @@ Result<std::uint64_t> count_sparse_clusters(io::BlockFile& file, std::span<const
   return count;
 }
 
-Status fill_holes(io::BlockFile& file, const std::function<void(std::uint64_t, std::uint64_t)>& filled) {
+Status fill_holes(io::BlockFile& file, const std::function<void(std::uint64_t, std::uint64_t)>& filled,
+                  const ProgressCallback& progress) {
   const std::uint64_t length = TRY(io::file_size(file));
   const std::vector<std::byte> zeros(kPiece);
   bool any = false;
@@ -68,7 +71,7 @@ Status fill_holes(io::BlockFile& file, const std::function<void(std::uint64_t, s
     const Hole hole = TRY(next_hole(file, from, length));
     if (hole.start == hole.end) break;
     filled(hole.start, hole.end - hole.start);
-    TRY(write_zeros(file, hole, zeros));
+    TRY(write_zeros(file, hole, length, zeros, progress));
     from = hole.end;
     any = true;
   }

@@ -6,6 +6,7 @@
 #include <functional>
 #include <span>
 
+#include "base/progress.hpp"
 #include "base/result.hpp"
 #include "io/block_file.hpp"
 
@@ -16,7 +17,9 @@ namespace ploop::image {
 Result<std::uint64_t> count_sparse_clusters(io::BlockFile& file, std::span<const std::uint32_t> clusters,
                                             std::uint64_t cluster_bytes);
 
-/// Writes zeros into every hole of the file and syncs. `filled` hears of each hole: byte position and length.
-Status fill_holes(io::BlockFile& file, const std::function<void(std::uint64_t, std::uint64_t)>& filled);
+/// Writes zeros into every hole of the file and syncs. `filled` hears of each hole: byte position and length. Progress is
+/// the position in the file.
+Status fill_holes(io::BlockFile& file, const std::function<void(std::uint64_t, std::uint64_t)>& filled,
+                  const ProgressCallback& progress = {});
 
 }  // namespace ploop::image

@@ -59,7 +59,7 @@ Status check_header_area(io::BlockFile& file, const format::Header& header, std:
 }
 
 Result<std::vector<std::uint32_t>> read_slots(io::BlockFile& file, const format::Header& header,
-                                              std::uint64_t file_bytes) {
+                                              std::uint64_t file_bytes, const ProgressCallback& progress) {
   std::vector<std::uint32_t> slots(stored_slots(header));
   const std::uint64_t end =
       std::min(file_bytes, slots.size() * std::uint64_t{format::kTableEntrySize} + format::kHeaderSize);
@@ -71,6 +71,7 @@ Result<std::vector<std::uint32_t>> read_slots(io::BlockFile& file, const format:
     // A piece is many pages long, which makes no difference: only the very first one begins with a header.
     const std::uint32_t page = offset == 0 ? 0 : 1;
     filled += format::decode_table_page(page, part, std::span(slots).subspan(filled));
+    report_progress(progress, offset + part.size(), end);
   }
   return slots;
 }

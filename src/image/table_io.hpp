@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "base/progress.hpp"
 #include "base/result.hpp"
 #include "format/header.hpp"
 #include "io/block_file.hpp"
@@ -32,7 +33,7 @@ Status check_header_area(io::BlockFile& file, const format::Header& header, std:
 /// `file_bytes` counts as zero; the caller has checked that the real table does not. ExitCode::Format for
 /// more than kMaxTableEntries.
 Result<std::vector<std::uint32_t>> read_slots(io::BlockFile& file, const format::Header& header,
-                                              std::uint64_t file_bytes);
+                                              std::uint64_t file_bytes, const ProgressCallback& progress = {});
 
 /// The first number that occurs a second time, or 0. Zeros don't count. Memory is proportional to the table,
 /// however large the numbers are.

@@ -44,6 +44,7 @@ Result<ExitCode> check_chain(const CheckRequest& request) {
   flags.read_only = request.flags.read_only;
   flags.drop_in_use = true;
   flags.silent = true;
+  flags.progress = request.flags.progress;
   for (const control::DeltaSpec& delta : TRY(chain_deltas(disk, uuid))) {
     if (delta.kind == control::ImageKind::Raw) continue;
     const ExitCode code = TRY(check_one(delta.path, flags));

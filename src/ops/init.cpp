@@ -200,6 +200,7 @@ Status build(const InitOptions& options, const Plan& plan) {
   create.size_sectors = plan.size_sectors;
   create.cluster_sectors = options.cluster_sectors;
   create.cancelled = cancel_requested;
+  create.progress = options.progress;
   const image::CreateResult created = TRY(image::create_image(plan.work_image, create));
   if (!created.warning.empty()) log_error("{}: {}", plan.shown_image, created.warning);
   if (options.file_system.type != fs::FsType::None) TRY(make_file_system(options, plan));

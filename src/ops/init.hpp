@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/progress.hpp"
 #include "base/result.hpp"
 #include "fs/mkfs.hpp"
 #include "image/create.hpp"
@@ -21,6 +22,7 @@ struct InitOptions {
   format::Version version = format::Version::V2;
   std::uint32_t cluster_sectors = format::kDefaultClusterSectors;
   fs::MkfsOptions file_system;
+  ProgressCallback progress = {};  ///< of making the image
 };
 
 /// "none", "ext3", "ext4", "xfs".

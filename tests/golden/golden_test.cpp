@@ -15,8 +15,8 @@ namespace {
 using image::testing::bytes_of;
 using image::testing::copy_of;
 
-constexpr image::CheckOptions kLook{.force = true, .check = true, .read_only = true};
-constexpr image::CheckOptions kRepair{.force = true, .hard_force = true, .check = true, .drop_in_use = true};
+const image::CheckOptions kLook{.force = true, .check = true, .read_only = true};
+const image::CheckOptions kRepair{.force = true, .hard_force = true, .check = true, .drop_in_use = true};
 
 class Golden : public ::testing::TestWithParam<std::size_t> {
  protected:
