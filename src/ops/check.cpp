@@ -4,6 +4,7 @@
 #include "base/paths.hpp"
 #include "descriptor/store.hpp"
 #include "ops/prepare.hpp"
+#include "ops/recover.hpp"
 #include "ops/running.hpp"
 
 namespace ploop::ops {
@@ -34,7 +35,8 @@ Result<ExitCode> check_image(const CheckRequest& request) {
 
 /// Base to top. A lower image that a crash marked is repaired like the top: nobody uses any of them.
 Result<ExitCode> check_chain(const CheckRequest& request) {
-  const descriptor::Locked locked = TRY(descriptor::lock_and_load(request.target));
+  const descriptor::Locked locked =
+      TRY(request.flags.read_only ? descriptor::lock_and_load(request.target) : open_disk(request.target));
   const descriptor::Disk& disk = locked.disk;
   const std::vector<DeviceState> users = TRY(if_visible(devices_of(disk, locked.path)));
   if (!users.empty()) return in_use(device_names(users));

@@ -15,6 +15,7 @@
 #include "ops/attach.hpp"
 #include "ops/cancel.hpp"
 #include "ops/prepare.hpp"
+#include "ops/recover.hpp"
 #include "ops/running.hpp"
 
 namespace ploop::ops {
@@ -118,7 +119,7 @@ Result<MountResult> attach_and_mount(const control::AttachSpec& spec, const Moun
 
 Result<MountResult> mount_descriptor(const MountOptions& options) {
   control::AttachSpec spec = TRY(basic_spec(options));
-  const descriptor::Locked locked = TRY(descriptor::lock_and_load(options.operands.front()));
+  const descriptor::Locked locked = TRY(open_disk(options.operands.front()));
   const descriptor::Disk& disk = locked.disk;
   TRY(check_not_running(locked, options.component));
   const std::string uuid = TRY(choose_node(disk, options));

@@ -12,6 +12,7 @@
 #include "descriptor/store.hpp"
 #include "fs/usage.hpp"
 #include "ops/attach.hpp"
+#include "ops/recover.hpp"
 #include "ops/running.hpp"
 
 namespace ploop::ops {
@@ -101,7 +102,7 @@ Status umount(const UmountOptions& options) {
   if (!descriptor::is_descriptor_name(options.target)) {
     return take_down(TRY(find_by_image(options.target, options.component)));
   }
-  const descriptor::Locked locked = TRY(descriptor::lock_and_load(options.target));
+  const descriptor::Locked locked = TRY(open_disk(options.target, {.recovery = Recovery::BestEffort}));
   const Target target = TRY(find_by_descriptor(locked, options.component));
   TRY(take_down(target));
   // Left by a command that mounted the disk for itself and was killed; one with content is somebody else's. The name comes

@@ -1,0 +1,127 @@
+#include "ops/recover.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+
+#include "base/fd.hpp"
+#include "base/log.hpp"
+#include "base/paths.hpp"
+#include "descriptor/open_beneath.hpp"
+
+namespace ploop::ops {
+namespace {
+
+struct Handled {
+  std::string_view op;
+  RecoverHandler handler;
+};
+constexpr std::array kHandlers = {
+    Handled{"snapshot", settle_files},
+    Handled{"snapshot-switch", settle_files},
+    Handled{"snapshot-delete", settle_files},
+};
+
+bool names(const descriptor::Disk& disk, const std::string& file) {
+  return std::ranges::any_of(disk.images, [&](const descriptor::Image& image) { return image.file == file; });
+}
+
+std::string describe(const Intent& intent) {
+  return intent.op + (intent.uuid.empty() ? "" : " of " + intent.uuid);
+}
+
+Status recover(const std::string& path, const Intent& intent) {
+  const auto handled = std::ranges::find_if(kHandlers, [&](const Handled& h) { return h.op == intent.op; });
+  if (handled == kHandlers.end()) {
+    return fail(ExitCode::Busy, "An interrupted '" + intent.op + "' is noted in " + intent_path(path) +
+                                    ", which this program does not know: finish it with the one that began it");
+  }
+  // The order matters: once the staged descriptor is away, the real one can't change behind our back.
+  TRY(unstage_descriptor(path));
+  descriptor::Disk disk = TRY(descriptor::load(path));
+  Interrupted work{path, disk, intent};
+  const Outcome outcome =
+      TRY_CONTEXT("The interrupted " + describe(intent) + " can't be completed", handled->handler(work));
+  TRY(remove_intent(path));
+  log(LogLevel::Progress, "The interrupted {} was {}", describe(intent),
+      outcome == Outcome::Finished ? "finished" : "undone");
+  return {};
+}
+
+Status recover_if_needed(const std::string& path) {
+  const std::optional<Intent> intent = TRY(read_intent(path));
+  if (!intent) return {};
+  return recover(path, *intent);
+}
+
+}  // namespace
+
+Result<descriptor::Locked> open_disk(const std::string& path, const OpenDiskOptions& options) {
+  std::string canonical = TRY(descriptor::resolve(path));
+  descriptor::DescriptorLock lock = TRY(descriptor::DescriptorLock::acquire(canonical, options.lock));
+  if (Status recovered = recover_if_needed(canonical); !recovered) {
+    if (options.recovery == Recovery::Required) return fail(std::move(recovered).error());
+    log_error("{}", recovered.error().message());
+  }
+  descriptor::Disk disk = TRY(descriptor::load(canonical));
+  return descriptor::Locked{std::move(lock), std::move(canonical), std::move(disk)};
+}
+
+Result<Outcome> settle_files(Interrupted& work) {
+  bool finished = true;
+  std::vector<std::string> surplus;
+  const auto look = [&](const std::string& name, bool wanted) {
+    const std::string file = intent_file(work.path, name);
+    const bool named = names(work.disk, file);
+    if (!named) surplus.push_back(file);
+    finished = finished && named == wanted;
+  };
+  for (const std::string& name : work.intent.creates) look(name, true);
+  for (const std::string& name : work.intent.consumes) look(name, false);
+  for (const std::string& file : surplus) TRY(remove_image(work.path, file));
+  return finished ? Outcome::Finished : Outcome::Undone;
+}
+
+std::string staged_path(const std::string& descriptor_path) { return descriptor_path + ".tmp"; }
+
+Status stage_descriptor(descriptor::Disk& disk, const std::string& descriptor_path) {
+  return descriptor::store(disk, staged_path(descriptor_path));
+}
+
+Status commit_descriptor(const std::string& descriptor_path) {
+  const std::string staged = staged_path(descriptor_path);
+  if (::rename(staged.c_str(), descriptor_path.c_str()) != 0) {
+    return fail_errno(ExitCode::Rename, "rename " + staged + " to " + descriptor_path);
+  }
+  return sync_parent_directory(descriptor_path);
+}
+
+Status unstage_descriptor(const std::string& descriptor_path) {
+  const std::string staged = staged_path(descriptor_path);
+  if (::unlink(staged.c_str()) == 0) return sync_parent_directory(staged);
+  if (errno == ENOENT) return {};
+  return fail_errno(ExitCode::Unlink, "remove " + staged);
+}
+
+Status remove_image(const std::string& descriptor_path, const std::string& file) {
+  const std::string name = TRY(intent_name(descriptor_path, file));
+  const Fd root = TRY(open_file(directory_of(descriptor_path), O_PATH | O_DIRECTORY));
+  Fd parent;
+  if (const std::size_t slash = name.rfind('/'); slash != std::string::npos) {
+    parent = descriptor::open_beneath(root.get(), name.substr(0, slash), O_PATH | O_DIRECTORY);
+    if (!parent && errno == ENOENT) return {};
+    if (!parent) return fail_errno(ExitCode::Unlink, "remove " + file);
+  }
+  if (::unlinkat(parent ? parent.get() : root.get(), base_name(name).c_str(), 0) != 0) {
+    if (errno == ENOENT) return {};
+    return fail_errno(ExitCode::Unlink, "remove " + file);
+  }
+  log(LogLevel::Progress, "Removing {}", file);
+  return sync_parent_directory(file);
+}
+
+}  // namespace ploop::ops

@@ -1,0 +1,60 @@
+// Opening a disk for work: lock, finish or undo what a killed command left, load. Every command that modifies a disk, mount,
+// umount and check begin with open_disk().
+//
+// How an operation becomes recoverable: it calls write_intent() before its first step, stages its new descriptor with
+// stage_descriptor() and makes it the real one with commit_descriptor() (or lets the running device do that, with a
+// CommitPoint), calls remove_intent() last. The handler for its verb is in the table of recover.cpp; most operations need
+// settle_files() only, because the descriptor tells whether the operation took place.
+#pragma once
+
+#include <string>
+
+#include "base/result.hpp"
+#include "descriptor/store.hpp"
+#include "ops/intent.hpp"
+
+namespace ploop::ops {
+
+enum class Recovery {
+  Required,    ///< an operation that can't be finished or undone is an error: ExitCode::Busy, or that of the step
+  BestEffort,  ///< it is logged, and the note stays: for umount, which must always be possible
+};
+
+struct OpenDiskOptions {
+  descriptor::LockOptions lock = {};
+  Recovery recovery = Recovery::Required;
+};
+
+/// Resolves, locks, recovers, loads. Errors as descriptor::lock_and_load(). Recovering logs one line.
+Result<descriptor::Locked> open_disk(const std::string& path, const OpenDiskOptions& options = {});
+
+/// What became of an interrupted operation.
+enum class Outcome { Finished, Undone };
+
+/// What a handler works on. The descriptor is locked; `disk` is what it says.
+struct Interrupted {
+  const std::string& path;  ///< of the descriptor
+  descriptor::Disk& disk;   ///< a handler that stores another one leaves it here
+  const Intent& intent;
+};
+using RecoverHandler = Result<Outcome> (*)(Interrupted& work);
+
+/// For operations whose only durable change to the disk is the exchange of the descriptor: the files of `creates` and `consumes`
+/// that the descriptor does not name are removed. Finished when it names all that were to be created and none that was
+/// to be consumed.
+Result<Outcome> settle_files(Interrupted& work);
+
+/// Name of the staged descriptor: "<xml>.tmp", as always.
+std::string staged_path(const std::string& descriptor_path);
+/// Writes the new descriptor there, durable. Logs "Storing PATH.tmp".
+Status stage_descriptor(descriptor::Disk& disk, const std::string& descriptor_path);
+/// The staged one becomes the descriptor, durable when it returns. ExitCode::Rename.
+Status commit_descriptor(const std::string& descriptor_path);
+/// Takes the staged one away. From here on nobody, not even a running device, can commit it any more.
+Status unstage_descriptor(const std::string& descriptor_path);
+
+/// Logs "Removing FILE" and removes an image of the disk, durable. The name is opened beneath the descriptor's directory. A file
+/// that is gone is fine. ExitCode::Unlink, ExitCode::Descriptor.
+Status remove_image(const std::string& descriptor_path, const std::string& file);
+
+}  // namespace ploop::ops
