@@ -1,5 +1,7 @@
 // ploop check
+#include "base/units.hpp"
 #include "cli/commands.hpp"
+#include "cli/finding_json.hpp"
 #include "cli/progress_meter.hpp"
 #include "cli/values.hpp"
 
@@ -7,8 +9,8 @@ namespace ploop::cli {
 
 const CommandText kCheckText = {
     "check", "check and repair the structure of images",
-    "check [-r] [-u UUID] DiskDescriptor.xml\n"
-    "check [-f] [-F] [-c] [-r] [-s] [-d] [-R] [-b BLOCKSIZE] [-S] IMAGE",
+    "check [-r] [-u UUID] [--json] DiskDescriptor.xml\n"
+    "check [-f] [-F] [-c] [-r] [-s] [-d] [-R] [-b BLOCKSIZE] [-S] [--json] IMAGE",
     "Of a disk: every image from the base to the current state (or UUID) that was not\n"
     "closed properly is examined and repaired. Of a single image: as the options say.\n"
     "A disk or image that is attached is refused. The file system inside is not looked\n"
@@ -25,6 +27,7 @@ const CommandText kCheckText = {
     "  -R, --raw              the image is raw (only -S does something then); needs -b\n"
     "  -b, --blocksize N      cluster size of a raw image in sectors\n"
     "  -S, --repair-sparse    fill the holes of the file, for old kernels that need it\n"
+    "      --json             print what was found as JSON\n"
     "  -h, --help             this text\n"
     "\n"
     "Examples:\n"
@@ -48,6 +51,7 @@ Parsed<CheckArguments> parse_check(const Words& args) {
   arguments.flag("-R,--raw", flags.raw);
   arguments.value("-b,--blocksize", blocksize);
   arguments.flag("-S,--repair-sparse", flags.repair_sparse);
+  arguments.flag("--json", result.json);
   const Words operands = PARSED(arguments.parse(args));
   if (operands.size() != 1) {
     return usage_error(kCheckText, operands.empty() ? "What to check is missing" : "There must be one disk or image only");
@@ -61,16 +65,43 @@ Parsed<CheckArguments> parse_check(const Words& args) {
   return result;
 }
 
+namespace {
+
+Json json_of(const image::CheckReport& report) {
+  Json findings = Json::array();
+  for (const image::Finding& f : report.findings) findings.push_back(finding_json(report, f));
+  return {{"image", name_json(report.image)},
+          {"exit_status", static_cast<int>(report.exit)},
+          {"changed", report.changed},
+          {"cluster_bytes", std::uint64_t{report.cluster_sectors} * kSectorSize},
+          {"lost_clusters", report.lost_clusters},
+          {"copied_clusters", report.copied_clusters},
+          {"findings", std::move(findings)}};
+}
+
+std::string json_of(const ops::CheckOutcome& outcome) {
+  Json images = Json::array();
+  for (const image::CheckReport& report : outcome.reports) images.push_back(json_of(report));
+  return json_text({{"exit_status", static_cast<int>(outcome.exit)}, {"images", std::move(images)}});
+}
+
+}  // namespace
+
 ExitCode run_check(Console& console, const Words& args) {
   auto parsed = parse_check(args);
   if (!parsed) return stop(console, parsed.error());
   if (parsed->ignored_flags && descriptor::is_descriptor_name(parsed->request.target)) {
     console.message(LogLevel::Error, "WARNING: options are ignored for DiskDescriptor.xml form");
   }
+  if (parsed->json) console.keep_stdout_for_data();
   ProgressMeter meter(console, "Checking");
   parsed->request.flags.progress = meter.callback();
-  const auto code = ops::check(parsed->request);
-  return code ? *code : report(console, code.error());
+  const auto outcome = ops::check(parsed->request);
+  if (!outcome) return report(console, outcome.error());
+  if (parsed->json) {
+    if (const ExitCode printed = answer(console, json_of(*outcome)); printed != ExitCode::Ok) return printed;
+  }
+  return outcome->exit;
 }
 
 }  // namespace ploop::cli

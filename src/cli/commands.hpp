@@ -33,9 +33,11 @@ struct InfoArguments {
   std::string descriptor;
   bool geometry = false;
   bool device = false;
+  bool json = false;
 };
 struct ListArguments {
   bool mount_points = false;
+  bool json = false;
 };
 enum class SnapshotField { ParentUuid, Current, Uuid, File };
 struct SnapshotListArguments {
@@ -43,10 +45,12 @@ struct SnapshotListArguments {
   ops::SnapshotRowOptions rows;
   bool header = true;
   std::vector<SnapshotField> fields;
+  bool json = false;
 };
 struct CheckArguments {
   ops::CheckRequest request;
   bool ignored_flags = false;  ///< there are flags that do not apply to a descriptor
+  bool json = false;
 };
 
 Parsed<ops::InitOptions> parse_init(const Words& args);

@@ -4,14 +4,17 @@
 #include <algorithm>
 #include <array>
 
+#include "base/uuid.hpp"
 #include "cli/commands.hpp"
+#include "cli/json.hpp"
 #include "cli/values.hpp"
 
 namespace ploop::cli {
 
 const CommandText kSnapshotListText = {
     "snapshot-list", "show the snapshots of a disk",
-    "snapshot-list [-H] [-s] [-u UUID] [-o FIELD[,FIELD...]] DiskDescriptor.xml",
+    "snapshot-list [-H] [-s] [-u UUID] [-o FIELD[,FIELD...]] DiskDescriptor.xml\n"
+    "snapshot-list --json [-s] [-u UUID] DiskDescriptor.xml",
     "One line per node of the disk's tree, in the order of the descriptor. The one\n"
     "marked with * is the current state.\n"
     "\n"
@@ -21,6 +24,7 @@ const CommandText kSnapshotListText = {
     "      --id UUID       the same\n"
     "  -s, --snapshot      snapshots only; * marks the one that the current state is based on\n"
     "  -o, --output FIELDS columns: parent_uuid, current, uuid, fname\n"
+    "      --json          print all that is known of each as JSON\n"
     "  -h, --help          this text\n"
     "\n"
     "Example:\n"
@@ -91,7 +95,11 @@ Parsed<SnapshotListArguments> parse_all(const Words& args) {
   arguments.value("-u,--uuid", uuid);
   arguments.value("--id", id);
   arguments.value("-o,--output", output);
+  arguments.flag("--json", result.json);
   const Words operands = PARSED(arguments.parse(args));
+  if (result.json && (no_header || output)) {
+    return usage_error(kSnapshotListText, "Options -H and -o choose lines and columns of text; --json has none");
+  }
   result.header = !no_header;
   if (!uuid) uuid = id;
   if (uuid) result.rows.uuid = PARSED(parse_uuid_option(*uuid));
@@ -99,6 +107,20 @@ Parsed<SnapshotListArguments> parse_all(const Words& args) {
   if (operands.empty()) return usage_error(kSnapshotListText, "The descriptor is missing");
   result.descriptor = operands.front();  // more of them have always been ignored
   return result;
+}
+
+Json uuid_or_null(const std::string& uuid) { return same_uuid(uuid, kNoUuid) ? Json(nullptr) : Json(uuid); }
+
+std::string json_of(const std::vector<ops::SnapshotRow>& rows) {
+  Json nodes = Json::array();
+  for (const ops::SnapshotRow& row : rows) {
+    nodes.push_back({{"uuid", row.uuid},
+                     {"parent_uuid", uuid_or_null(row.parent_uuid)},
+                     {"current", row.current},
+                     {"temporary", row.temporary},
+                     {"image", name_json(row.file)}});
+  }
+  return json_text({{"snapshots", std::move(nodes)}});
 }
 
 }  // namespace
@@ -131,7 +153,7 @@ ExitCode run_snapshot_list(Console& console, const Words& args) {
   console.keep_stdout_for_data();
   const auto rows = ops::snapshot_list(parsed->descriptor, parsed->rows);
   if (!rows) return report(console, rows.error());
-  return answer(console, format_snapshot_rows(*rows, *parsed));
+  return answer(console, parsed->json ? json_of(*rows) : format_snapshot_rows(*rows, *parsed));
 }
 
 }  // namespace ploop::cli

@@ -15,26 +15,30 @@ tl::unexpected<Error> in_use(const std::string& device) {
 }
 
 /// One image; check_file() keeps it locked for the time of the check.
-Result<ExitCode> check_one(const std::string& path, const image::CheckOptions& flags) {
+Status check_one(const std::string& path, const image::CheckOptions& flags, CheckOutcome& outcome) {
   log(LogLevel::Detail, "Opening delta {}", path);
-  const image::CheckReport report = TRY(image::check_file(path, flags));
+  image::CheckReport report = TRY(image::check_file(path, flags));
   log_report(report);
   if (report.exit == ExitCode::InUse) {
     log_error("{} was not closed; nothing else is wrong: 'ploop check -d {}' clears the mark", path, path);
   }
-  return report.exit;
+  outcome.exit = report.exit;
+  outcome.reports.push_back(std::move(report));
+  return {};
 }
 
-Result<ExitCode> check_image(const CheckRequest& request) {
+Result<CheckOutcome> check_image(const CheckRequest& request) {
   if (request.uuid) return fail(ExitCode::Param, "Option -u is only applicable to DiskDescriptor.xml syntax");
   const std::string path = TRY(canonical_path(request.target, ExitCode::Open));
   const std::vector<DeviceState> users = TRY(if_visible(devices_using(path)));
   if (!users.empty()) return in_use(device_names(users));
-  return check_one(path, request.flags);
+  CheckOutcome outcome;
+  TRY(check_one(path, request.flags, outcome));
+  return outcome;
 }
 
 /// Base to top. A lower image that a crash marked is repaired like the top: nobody uses any of them.
-Result<ExitCode> check_chain(const CheckRequest& request) {
+Result<CheckOutcome> check_chain(const CheckRequest& request) {
   const descriptor::Locked locked =
       TRY(request.flags.read_only ? descriptor::lock_and_load(request.target) : open_disk(request.target));
   const descriptor::Disk& disk = locked.disk;
@@ -47,17 +51,18 @@ Result<ExitCode> check_chain(const CheckRequest& request) {
   flags.drop_in_use = true;
   flags.silent = true;
   flags.progress = request.flags.progress;
+  CheckOutcome outcome;
   for (const control::DeltaSpec& delta : TRY(chain_deltas(disk, uuid))) {
     if (delta.kind == control::ImageKind::Raw) continue;
-    const ExitCode code = TRY(check_one(delta.path, flags));
-    if (code != ExitCode::Ok) return code;
+    TRY(check_one(delta.path, flags, outcome));
+    if (outcome.exit != ExitCode::Ok) break;
   }
-  return ExitCode::Ok;
+  return outcome;
 }
 
 }  // namespace
 
-Result<ExitCode> check(const CheckRequest& request) {
+Result<CheckOutcome> check(const CheckRequest& request) {
   return descriptor::is_descriptor_name(request.target) ? check_chain(request) : check_image(request);
 }
 

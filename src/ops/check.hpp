@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/result.hpp"
 #include "image/check.hpp"
@@ -15,8 +16,14 @@ struct CheckRequest {
   image::CheckOptions flags;         ///< image form; of a descriptor only read_only counts
 };
 
-/// Logs what it finds. The exit status of a check that took place: Ok, InUse (37), Format (11), Write (7). An image that a
-/// device uses is refused with ExitCode::InUse, whatever the flags: the table of a live image is stale by design.
-Result<ExitCode> check(const CheckRequest& request);
+/// What a check that took place found.
+struct CheckOutcome {
+  ExitCode exit = ExitCode::Ok;              ///< Ok, InUse (37), Format (11) or Write (7)
+  std::vector<image::CheckReport> reports;   ///< one per image that was looked at, base first
+};
+
+/// Logs what it finds. Of a disk the first image that is not sound ends it. An image that a device uses is refused with
+/// ExitCode::InUse, whatever the flags: the table of a live image is stale by design.
+Result<CheckOutcome> check(const CheckRequest& request);
 
 }  // namespace ploop::ops

@@ -88,12 +88,13 @@ Result<std::vector<DeviceRow>> list_devices(bool with_mount_points) {
   auto devices = control::list_devices();
   if (!devices) return fail(Error{ExitCode::Create, devices.error().sys_errno, devices.error().what});
   std::vector<DeviceRow> rows;
-  for (const DeviceState& device : *devices) {
+  for (DeviceState& device : *devices) {
     if (device.deltas.empty()) continue;
-    DeviceRow row{"ploop" + std::to_string(device.number), device.deltas.front().path, "", device.component};
+    DeviceRow row{std::move(device), {}};
     if (with_mount_points) {
-      const auto mounts = mounts_of(device);
-      if (mounts && !mounts->empty()) row.mount_point = mounts->front().directory;
+      if (const auto mounts = mounts_of(row.state)) {
+        for (const fs::MountPoint& mount : *mounts) row.mount_points.push_back(mount.directory);
+      }
     }
     rows.push_back(std::move(row));
   }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "control/device_state.hpp"
 #include "fs/usage.hpp"
 
 namespace ploop::ops {
@@ -30,10 +31,8 @@ struct DiskDevice {
 Result<DiskDevice> disk_device(const std::string& descriptor);
 
 struct DeviceRow {
-  std::string name;         ///< "ploopN"
-  std::string image;        ///< base image
-  std::string mount_point;  ///< "" unless asked for or not mounted
-  std::string component;
+  control::DeviceState state;             ///< with at least one image
+  std::vector<std::string> mount_points;  ///< in this mount namespace, oldest first; empty unless asked for
 };
 /// All live devices by number. ExitCode::Create (1) when the state can't be read.
 Result<std::vector<DeviceRow>> list_devices(bool with_mount_points);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <regex>
 
 #include "ploop.hpp"
@@ -69,6 +70,24 @@ TEST_F(Device, MountAndUmountPrintWhatClientsParse) {
   EXPECT_TRUE(exists(box_ / ".statfs"));
   EXPECT_EQ(run("info", "-d", xml_).out, "device:\t\t\n");
   EXPECT_FALSE(exists(device())) << "the nodes went with the device";
+}
+
+TEST_F(Device, JsonTellsOfTheRunningDevice) {
+  make_disk();
+  ASSERT_EQ(run("mount", "-m", "mnt", xml_).status, 0);
+  const auto list = nlohmann::json::parse(run("list", "--json").out);
+  ASSERT_EQ(list["devices"].size(), 1u);
+  EXPECT_EQ(list["devices"][0]["device"], device());
+  EXPECT_EQ(list["devices"][0]["images"][0]["image"], box_ / "root.hdd");
+  EXPECT_EQ(list["devices"][0]["mount_points"], nlohmann::json::array({box_ / "mnt"}));
+  EXPECT_EQ(list["devices"][0]["size_bytes"], 64 << 20);
+  auto info = nlohmann::json::parse(run("info", "--json", xml_).out);
+  EXPECT_EQ(info["device"], device());
+  EXPECT_EQ(info["partition"], device() + "p1");
+  EXPECT_GT(info["file_system"]["used_bytes"], 0);
+  ASSERT_EQ(::umount((box_ / "mnt").c_str()), 0);
+  info = nlohmann::json::parse(run("info", "--json", xml_).out);
+  EXPECT_TRUE(info["file_system"].is_null()) << "attached, not mounted";
 }
 
 TEST_F(Device, UsageOfAStoppedDiskIsThatOfTheMountedOne) {
