@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <vector>
 
 #include "base/units.hpp"
@@ -59,6 +60,24 @@ Result<std::uint64_t> count_sparse_clusters(io::BlockFile& file, std::span<const
     if (hole.start < begin + cluster_bytes) ++count;
   }
   return count;
+}
+
+bool all_zero(std::span<const std::byte> bytes) {
+  // Compares the bytes with themselves, shifted by one.
+  return bytes.empty() || (bytes.front() == std::byte{0} &&
+                           std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
+}
+
+Result<bool> reads_as_zeros(io::BlockFile& file, std::uint64_t offset, std::span<std::byte> buffer, bool holes_only) {
+  if (const int fd = file.native_handle(); fd >= 0) {
+    const off_t data = ::lseek(fd, static_cast<off_t>(offset), SEEK_DATA);
+    if (data < 0 && errno == ENXIO) return true;
+    if (data >= 0 && static_cast<std::uint64_t>(data) >= offset + buffer.size()) return true;
+  }
+  if (holes_only) return false;
+  const std::int64_t got = file.read(buffer, offset);
+  if (got < 0) return fail(errno_error(ExitCode::Read, static_cast<int>(-got), fmt::format("read {}", file.name())));
+  return all_zero(buffer.first(static_cast<std::size_t>(got)));
 }
 
 Status fill_holes(io::BlockFile& file, const std::function<void(std::uint64_t, std::uint64_t)>& filled,
