@@ -96,6 +96,7 @@ class Merger {
   Status append(const Item& item);
   [[nodiscard]] std::uint64_t longest_run() const;
   Result<bool> left_out(const Item& item);
+  Status end_run();
   Status flush_run();
   Status pause_if_due(bool due);
 
@@ -149,6 +150,7 @@ Status Merger::work_off() {
 /// Adds to the current run, or begins a new one. Nothing is given a place while a commit may come before its data:
 /// the page would carry its slot.
 Status Merger::append(const Item& item) {
+  if (run_.length >= longest_run()) TRY(end_run());
   if (TRY(left_out(item))) {
     done_ += cluster_bytes_;
     return {};
@@ -156,10 +158,7 @@ Status Merger::append(const Item& item) {
   io::BlockFile* file = &sources_[item.source].file();
   const std::uint64_t from = item.cluster * cluster_bytes_;
   const bool follows = run_.length != 0 && run_.source == file && run_.source_offset + run_.length == from;
-  if (!follows || run_.length >= longest_run()) {
-    TRY(flush_run());
-    TRY(pause_if_due(uncommitted_copies_ >= options_.batch.copied_bytes));
-  }
+  if (!follows) TRY(end_run());
   const std::uint64_t to = TRY(destination_.place(item.guest));
   if (run_.length != 0 && run_.offset + run_.length != to) TRY(flush_run());
   if (run_.length == 0) run_ = {file, from, to, 0};
@@ -178,6 +177,11 @@ Result<bool> Merger::left_out(const Item& item) {
   if (!options_.nothing_below || destination_.has(item.guest)) return false;
   return reads_as_zeros(sources_[item.source].file(), item.cluster * cluster_bytes_, zero_probe_.span(),
                         copier_.can_clone());
+}
+
+Status Merger::end_run() {
+  TRY(flush_run());
+  return pause_if_due(uncommitted_copies_ >= options_.batch.copied_bytes);
 }
 
 Status Merger::flush_run() {
@@ -213,12 +217,16 @@ Status check_pair(const Delta& upper, const Delta& lower) {
     return fail(ExitCode::Format, fmt::format("Wrong blocksize {} bs={} [prev bs={}]", lower.file().name(),
                                               lower.cluster_sectors(), upper.cluster_sectors()));
   }
-  if (round_up(lower.size_sectors(), lower.cluster_sectors()) > upper.size_sectors()) {
-    return fail(ExitCode::Format, fmt::format("Image {} ({} sectors) is larger than {} ({} sectors) above it",
-                                              lower.file().name(), lower.size_sectors(), upper.file().name(),
-                                              upper.size_sectors()));
-  }
   return {};
+}
+
+/// The top's size is the size of the device. A lower one may be larger than those between: an interrupted merge has grown
+/// the destination.
+Status check_size(const Delta& top, const Delta& other) {
+  if (round_up(other.size_sectors(), other.cluster_sectors()) <= top.size_sectors()) return {};
+  return fail(ExitCode::Format, fmt::format("Image {} ({} sectors) is larger than {} ({} sectors) above it",
+                                            other.file().name(), other.size_sectors(), top.file().name(),
+                                            top.size_sectors()));
 }
 
 }  // namespace
@@ -229,7 +237,9 @@ Status check_mergeable(std::span<const Delta> sources, const Delta& destination)
     if (sources[i].kind() == Kind::Raw && i + 1 != sources.size()) {
       return fail(ExitCode::Format, fmt::format("Only the lowest image can be raw, and {} is not", sources[i].file().name()));
     }
-    TRY(check_pair(sources[i], i + 1 < sources.size() ? sources[i + 1] : destination));
+    const Delta& below = i + 1 < sources.size() ? sources[i + 1] : destination;
+    TRY(check_pair(sources[i], below));
+    TRY(check_size(sources.front(), below));
   }
   return {};
 }

@@ -3,12 +3,11 @@
 // one does.
 #include <gtest/gtest.h>
 
-#include <random>
-
 #include "image/check.hpp"
 #include "image/lifecycle.hpp"
 #include "image/stack.hpp"
 #include "image/test_image.hpp"
+#include "image/test_power_cut.hpp"
 #include "io/recording_file.hpp"
 
 namespace ploop::image {
@@ -16,43 +15,9 @@ namespace {
 
 using namespace testing;
 using io::MemoryFile;
-using io::OpKind;
-using io::Recorded;
 
 const CheckOptions kHard{.force = true, .hard_force = true, .check = true, .drop_in_use = true};
 const CheckOptions kLook{.force = true, .check = true, .read_only = true};
-
-void apply(MemoryFile& file, const Recorded& op, std::mt19937_64* random) {
-  if (random != nullptr && (*random)() % 3 == 0) return;  // lost altogether
-  if (op.kind == OpKind::Truncate) file.truncate(op.length);
-  if (op.kind != OpKind::Write) return;
-  const bool whole = random == nullptr || (*random)() % 2 == 0;
-  for (std::uint64_t done = 0; done < op.data.size();) {
-    const std::uint64_t at = op.offset + done;
-    const std::uint64_t part = std::min<std::uint64_t>(kSectorSize - at % kSectorSize, op.data.size() - done);
-    if (whole || (*random)() % 2 == 0) file.write(std::span(op.data).subspan(done, part), at);
-    done += part;
-  }
-}
-
-/// The file after a cut just before log entry `cut`: everything up to the last barrier, some of what follows.
-std::unique_ptr<MemoryFile> after_cut(const MemoryFile& before, const std::vector<Recorded>& log,
-                                      std::size_t cut, std::uint64_t seed) {
-  std::size_t durable = cut;
-  while (durable > 0 && log[durable - 1].kind != OpKind::Sync)
-    --durable;
-  auto file = copy_of(before);
-  for (std::size_t i = 0; i < durable; ++i)
-    apply(*file, log[i], nullptr);
-  std::mt19937_64 random(seed);
-  std::vector<std::size_t> pending;
-  for (std::size_t i = durable; i < cut; ++i)
-    pending.push_back(i);
-  if (seed % 2 == 1) std::shuffle(pending.begin(), pending.end(), random);
-  for (const std::size_t i : pending)
-    apply(*file, log[i], &random);
-  return file;
-}
 
 /// All guest bytes.
 std::vector<std::byte> guest_of(const MemoryFile& file, bool allow_in_use = false) {

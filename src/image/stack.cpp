@@ -19,6 +19,13 @@ Status check_member(const std::vector<Delta>& deltas, std::size_t level) {
     return fail(ExitCode::Format, fmt::format("Size {} of image {} is not a multiple of the cluster",
                                               delta.size_sectors(), name));
   }
+  // Those between may be smaller than what is below them: an interrupted merge has grown its destination.
+  const Delta& top = deltas.back();
+  if (top.size_sectors() < delta.size_sectors()) {
+    return fail(ExitCode::Format,
+                fmt::format("Image {} is smaller ({} sectors) than {} below it ({} sectors)", top.file().name(),
+                            top.size_sectors(), name, delta.size_sectors()));
+  }
   if (level == 0) return {};
   const Delta& below = deltas[level - 1];
   if (delta.cluster_sectors() != below.cluster_sectors()) {
@@ -29,11 +36,6 @@ Status check_member(const std::vector<Delta>& deltas, std::size_t level) {
     return fail(ExitCode::Format,
                 fmt::format("Wrong version {} {} [prev {}]", name, static_cast<int>(delta.header().version),
                             static_cast<int>(below.header().version)));
-  }
-  if (delta.size_sectors() < below.size_sectors()) {
-    return fail(ExitCode::Format,
-                fmt::format("Image {} is smaller ({} sectors) than the one below it ({} sectors)", name,
-                            delta.size_sectors(), below.size_sectors()));
   }
   return {};
 }

@@ -31,7 +31,7 @@ static_assert(sizeof(Location) == 8);
 class Stack {
  public:
   /// `deltas` from base to top. ExitCode::Format when they don't fit together: different cluster sizes or
-  /// versions, a raw image that is not the base, an upper delta smaller than the one below, a size that is
+  /// versions, a raw image that is not the base, a top smaller than another delta, a size that is
   /// not a multiple of the cluster in a stack of several. ExitCode::Param when there are none or more than
   /// kMaxLevels.
   static Result<Stack> make(std::vector<Delta> deltas);

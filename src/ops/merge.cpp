@@ -1,0 +1,176 @@
+#include "ops/merge.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <memory>
+#include <optional>
+
+#include "base/fd.hpp"
+#include "base/log.hpp"
+#include "base/paths.hpp"
+#include "image/create.hpp"
+#include "image/merge.hpp"
+#include "io/posix_file.hpp"
+#include "ops/cancel.hpp"
+#include "ops/running.hpp"
+
+namespace ploop::ops {
+namespace {
+
+using image::Delta;
+using image::Kind;
+
+tl::unexpected<Error> in_use(const std::string& path, std::string_view why) {
+  return fail(ExitCode::Open, "Image is in use " + path + std::string(why));
+}
+
+/// Why somebody else holds the image.
+std::string user_of(const std::string& path) {
+  const auto devices = devices_using(path);
+  if (devices && !devices->empty()) return " by device " + device_names(*devices);
+  return " by a device or another command";
+}
+
+Result<std::unique_ptr<io::PosixFile>> open_locked(const std::string& path, bool writable) {
+  auto file = TRY(io::PosixFile::open(path, {.writable = writable, .direct = false, .exclusive_create = false}));
+  if (!TRY(file->try_lock(writable ? io::LockKind::Exclusive : io::LockKind::Shared))) return in_use(path, user_of(path));
+  return file;
+}
+
+/// Opens an image and validates it. What makes an image unusable is ExitCode::Open, as always for merge and convert.
+Result<Delta> open_delta(const std::string& path, Kind kind, const image::OpenOptions& options) {
+  auto delta = Delta::open(TRY(open_locked(path, options.writable)), kind, options);
+  if (delta) return delta;
+  if (delta.error().code == ExitCode::InUse) {
+    return in_use(path, ": it was not closed properly, 'ploop check -d' or a mount puts that right");
+  }
+  return delta;
+}
+
+/// Cluster size that a raw image gets: that of the ploop1 images above it.
+std::uint32_t cluster_of(const std::vector<Delta>& sources) {
+  return sources.empty() ? format::kDefaultClusterSectors : sources.front().cluster_sectors();
+}
+
+Result<std::vector<Delta>> open_sources(const MergeFiles& request) {
+  std::vector<Delta> sources;
+  for (const std::string& path : request.sources) sources.push_back(TRY(open_delta(path, Kind::Ploop1, {})));
+  if (request.new_image.empty()) return sources;
+  sources.push_back(TRY(open_delta(request.destination, request.raw ? Kind::Raw : Kind::Ploop1,
+                                   {.raw_cluster_sectors = cluster_of(sources)})));
+  return sources;
+}
+
+Status refuse_same_file(const MergeFiles& request) {
+  std::vector<struct stat> seen;
+  std::vector<std::string> paths = request.sources;
+  paths.push_back(request.destination);
+  for (const std::string& path : paths) {
+    struct stat info {};
+    if (::stat(path.c_str(), &info) != 0) return fail_errno(ExitCode::Open, "Can't open " + path);
+    const bool twice = std::ranges::any_of(
+        seen, [&](const struct stat& s) { return s.st_dev == info.st_dev && s.st_ino == info.st_ino; });
+    if (twice) return fail(ExitCode::Param, path + " is named twice");
+    seen.push_back(info);
+  }
+  return {};
+}
+
+image::MergeOptions options_of(const MergeFiles& request) {
+  image::MergeOptions options;
+  options.nothing_below = request.nothing_below;
+  options.cancelled = cancel_requested;
+  options.progress = request.progress;
+  options.moved = request.moved;
+  return options;
+}
+
+Result<image::CopyTotals> merge_in_place(const MergeFiles& request, const std::vector<Delta>& sources) {
+  image::OpenOptions open{.allow_in_use = request.resume, .writable = true, .raw_cluster_sectors = cluster_of(sources)};
+  Delta destination = TRY(open_delta(request.destination, request.raw ? Kind::Raw : Kind::Ploop1, open));
+  return image::merge(sources, destination, options_of(request));
+}
+
+/// The new file until it is complete.
+std::string hidden_name(const std::string& path) {
+  return directory_of(path) + "/." + base_name(path) + ".ploop-merge";
+}
+
+/// A killed merge left it; nobody else has it when the lock is free.
+Status drop_leftover(const std::string& path) {
+  if (::access(path.c_str(), F_OK) != 0) return {};
+  TRY(open_locked(path, true));
+  if (::unlink(path.c_str()) != 0) return fail_errno(ExitCode::Unlink, "remove " + path);
+  return {};
+}
+
+Status publish(const std::string& from, const std::string& to) {
+  if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) != 0) {
+    return fail_errno(errno == EEXIST ? ExitCode::Param : ExitCode::Rename, "Can't merge to new image " + to);
+  }
+  return sync_parent_directory(to);
+}
+
+Result<image::CopyTotals> merge_to_new(const MergeFiles& request, const std::vector<Delta>& sources) {
+  const std::string target = TRY(canonical_new_path(request.new_image, ExitCode::Create));
+  struct stat info {};
+  if (::lstat(target.c_str(), &info) == 0) {
+    return fail(errno_error(ExitCode::Param, EEXIST, "Can't merge to new image " + request.new_image));
+  }
+  const std::string work = hidden_name(target);
+  TRY(drop_leftover(work));
+  image::CreateOptions create;
+  create.version = sources.front().header().version;
+  create.size_sectors = sources.front().size_sectors();
+  create.cluster_sectors = sources.front().cluster_sectors();
+  TRY(image::create_image(work, create));
+  Rollback rollback;
+  rollback.add([&work] { ::unlink(work.c_str()); });
+  Delta destination = TRY(open_delta(work, Kind::Ploop1, {.writable = true}));
+  image::MergeOptions options = options_of(request);
+  options.nothing_below = true;
+  image::CopyTotals totals = TRY(image::merge(sources, destination, options));
+  TRY(publish(work, target));
+  rollback.commit();
+  return totals;
+}
+
+/// "a b -> c".
+std::string describe(const MergeRequest& request) {
+  std::string text;
+  const bool to_new = !request.new_image.empty();
+  for (std::size_t i = 0; i + (to_new ? 0 : 1) < request.operands.size(); ++i) {
+    text += (text.empty() ? "" : " ") + request.operands[i];
+  }
+  return text + " -> " + (to_new ? "(new) " + request.new_image : request.operands.back());
+}
+
+}  // namespace
+
+Result<image::CopyTotals> merge_files(const MergeFiles& request) {
+  TRY(refuse_same_file(request));
+  const std::vector<Delta> sources = TRY(open_sources(request));
+  const CleanupSection section;
+  return request.new_image.empty() ? merge_in_place(request, sources) : merge_to_new(request, sources);
+}
+
+Status merge(const MergeRequest& request) {
+  if (request.operands.size() < 2) return fail(ExitCode::Param, "At least two images are needed, the lowest last");
+  MergeFiles files;
+  files.sources.assign(request.operands.begin(), request.operands.end() - 1);
+  files.destination = request.operands.back();
+  files.raw = request.raw;
+  files.new_image = request.new_image;
+  files.progress = request.progress;
+  log(LogLevel::Progress, "Merging image{}: {}", files.sources.size() + (files.new_image.empty() ? 0 : 1) > 1 ? "s" : "",
+      describe(request));
+  TRY(merge_files(files));
+  return {};
+}
+
+}  // namespace ploop::ops
