@@ -113,7 +113,10 @@ Task<int> Core::write_pages(Core& self) {
     std::size_t n = 1;
     while (i + n < round.count && round.pages[i + n] == round.pages[i] + n) ++n;
     const std::span<std::byte> data(round.images.data() + i * format::kTablePageSize, n * format::kTablePageSize);
-    const int put = co_await io::write(*self.ring_, *self.top_, data, format::page_offset(round.pages[i]));
+    const std::uint64_t at = format::page_offset(round.pages[i]);
+    self.top_write_begins();
+    const int put = co_await io::write(*self.ring_, *self.top_, data, at);
+    self.top_write_ended(at, data.size());
     if (put == -ENOSPC || put == -EDQUOT) {
       // Possible on copy-on-write file systems only. Written again later: the same bytes, so nothing is lost by waiting.
       if (self.config_.on_no_space == OnNoSpace::Pause && !self.stop_waiting_) {

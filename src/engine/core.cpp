@@ -121,6 +121,10 @@ bool Core::start_fast(ExecuteAwaiter& a) {
   if (!find_extent(r.offset, r.length, write, &extent)) return false;
   if (write && r.fua) return false;
   enter_phase(a);
+  if (write) {
+    a.file_offset = extent.offset;
+    top_write_begins();
+  }
   a.finished = &Core::fast_finished;
   const io::Op op{write ? io::OpKind::Write : io::OpKind::Read, extent.file, nullptr, r.data, extent.offset, r.length, 0};
   if (!ring_->submit(op, &a)) return true;
@@ -132,7 +136,10 @@ bool Core::start_fast(ExecuteAwaiter& a) {
 bool Core::complete_fast(ExecuteAwaiter& a) {
   leave_phase(a);
   const bool write = a.request.op == Request::Op::Write;
-  if (write) note_data_changed();
+  if (write) {
+    note_data_changed();
+    top_write_ended(a.file_offset, a.request.length);
+  }
   const bool short_read = !write && a.result >= 0 && static_cast<std::uint64_t>(a.result) != a.request.length;
   if (short_read || a.result == -ENOSPC || a.result == -EDQUOT) {
     run(*this, &a);  // the slow path knows about file ends and full file systems

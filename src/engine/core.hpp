@@ -20,6 +20,7 @@
 #include "engine/cluster_map.hpp"
 #include "engine/device.hpp"
 #include "engine/task.hpp"
+#include "engine/tracker.hpp"
 #include "image/delta.hpp"
 #include "io/ring.hpp"
 
@@ -104,6 +105,12 @@ class Core {
   [[nodiscard]] bool sabotaged(Sabotage s) const;
   void fail_device();
   void note_data_changed() { ++data_generation_; }
+  /// Around everything that changes bytes of the top's file while the device runs; see tracker.hpp for why it is the end that counts.
+  void top_write_begins() { ++top_writes_; }
+  void top_write_ended(std::uint64_t file_offset, std::uint64_t length) {
+    --top_writes_;
+    tracker_.mark(file_offset, length);
+  }
 
   // read.cpp
   static Task<int> read(Core& self, const Request* r);
@@ -158,6 +165,10 @@ class Core {
   void start_reclaim();
   static Detached reclaim_loop(Core& self);
   static Task<int> grace_period(Core& self);
+
+  // tracking.cpp
+  [[nodiscard]] Result<std::uint64_t> top_file_bytes() const;
+  [[nodiscard]] Result<std::uint64_t> top_used_bytes() const;
 
   // device.cpp
   Status check_stack();
@@ -235,6 +246,9 @@ class Core {
   std::uint64_t retired_count_ = 0;
   bool reclaim_running_ = false;
   WaitList reclaimed_;
+
+  Tracker tracker_;
+  std::uint64_t top_writes_ = 0;  ///< operations in flight that change bytes of the top's file
 
   std::uint32_t paused_ = 0;
   bool stop_waiting_ = false;

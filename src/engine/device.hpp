@@ -18,6 +18,7 @@
 #include "base/result.hpp"
 #include "engine/request.hpp"
 #include "engine/stats.hpp"
+#include "engine/tracker.hpp"
 #include "image/delta.hpp"
 #include "io/ring.hpp"
 
@@ -84,6 +85,20 @@ class Device {
   [[nodiscard]] const Stats& stats() const;
   /// Makes requests that wait for space give up with ENOSPC, now and later; for a detach that must end.
   void stop_waiting_for_space();
+
+  /// The write tracker on the top's file (tracker.hpp), for a copy of that file while the device runs. Calls are made on
+  /// the ring's thread. ExitCode::Busy while it is on already; Stat when the file's length can't be read.
+  Status track_start();
+  /// Bytes of the top's file that are in use; what lies behind them is reserved space that no slot names.
+  [[nodiscard]] Result<std::uint64_t> top_used_bytes() const;
+  Status track_set(std::uint64_t position);
+  Result<Tracker::Batch> track_read(std::span<FileExtent> out);
+  /// ExitCode::Busy as long as there is something to read again, or a write is under way.
+  Status track_stop();
+  void track_abort();
+  [[nodiscard]] const Tracker& tracker() const;
+  /// For commands that have to know that a path still leads to the top's file. Valid while the device lives.
+  [[nodiscard]] const io::BlockFile& top_file() const;
 
  private:
   explicit Device(std::unique_ptr<Core> core);

@@ -79,7 +79,9 @@ Task<int> Core::copy_up(Core& self, Piece piece, std::uint32_t image_cluster, En
   }
   const Extent below = self.extent_of(lower, 0, self.cluster_bytes_);
   if (self.can_clone_ && !below.raw) {
+    self.top_write_begins();
     const int result = co_await io::clone(*self.ring_, *below.file, below.offset, *self.top_, at, below.length);
+    self.top_write_ended(at, below.length);
     if (result == 0) {
       self.note_data_changed();
       self.stats.clones.add();

@@ -27,6 +27,7 @@ struct ExecuteAwaiter : io::ResumeOnCompletion {
   ExecuteAwaiter(Core& c, const Request& r) : core(&c), request(r) {}
   Core* core;
   Request request;
+  std::uint64_t file_offset = 0;  ///< of a fast write, in the top's file
   std::uint8_t phase = 0;      ///< grace-period side the request counts on; see Core
   bool starting = false;       ///< inside await_suspend: finishing now must not resume
   bool done = false;

@@ -81,7 +81,9 @@ Task<int> Core::zero_cluster(Core& self, Piece piece) {
 /// Writes into the top's file; `data` null means zeros. 0 or -errno.
 Task<int> Core::write_file(Core& self, std::uint64_t file_offset, std::uint64_t length, std::byte* data) {
   if (data == nullptr) co_return co_await zero_file(self, file_offset, length);
+  self.top_write_begins();
   const int put = co_await io::write(*self.ring_, *self.top_, {data, length}, file_offset);
+  self.top_write_ended(file_offset, length);
   self.note_data_changed();
   co_return put < 0 ? put : 0;
 }
@@ -89,14 +91,18 @@ Task<int> Core::write_file(Core& self, std::uint64_t file_offset, std::uint64_t 
 /// Makes a range of the top's file read as zeros: a hole where the file system has them, else zeros.
 Task<int> Core::zero_file(Core& self, std::uint64_t file_offset, std::uint64_t length) {
   if (self.can_punch_) {
+    self.top_write_begins();
     const int result = co_await io::punch(*self.ring_, *self.top_, file_offset, length);
+    self.top_write_ended(file_offset, length);
     self.note_data_changed();
     if (result != -EOPNOTSUPP) co_return result < 0 ? result : 0;
     self.can_punch_ = false;
   }
   while (length > 0) {
     const std::uint64_t step = std::min<std::uint64_t>(length, self.zeros_.size());
+    self.top_write_begins();
     const int put = co_await io::write(*self.ring_, *self.top_, {self.zeros_.data(), step}, file_offset);
+    self.top_write_ended(file_offset, step);
     self.note_data_changed();
     if (put < 0) co_return put;
     file_offset += step;
