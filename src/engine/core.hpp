@@ -2,7 +2,7 @@
 //
 // Files: core.cpp (look-up, fast path, request life cycle), read.cpp, write.cpp (writes and zeroing of mapped clusters),
 // first_write.cpp (taking a cluster), partial.cpp (clusters with sectors still below), commit.cpp (flush), reclaim.cpp
-// (freed clusters). All of it runs on the ring's thread.
+// (freed clusters), tracking.cpp (for copies). All of it runs on the ring's thread.
 //
 // Invariants:
 //  - a map entry always reads correctly: it is stored only when the cluster holds what the guest must see;
