@@ -53,10 +53,11 @@ Result<Client> Client::connect(int device_number) {
   return Client(TRY(connect_to(control_path(device_number))));
 }
 
-Result<std::string> Client::call(const std::string& method) {
+Result<std::string> Client::call(const std::string& method, const std::string& params) {
   Request request;
   request.id = next_id_++;
   request.method = method;
+  request.params = params;
   TRY(send_all(socket_, encode_request(request)));
   const Clock::time_point deadline = Clock::now() + timeout_;
   LineBuffer lines(kMaxReply);
@@ -81,6 +82,25 @@ Result<DeviceStats> Client::stats() { return decode_stats(TRY(call("stats"))); }
 
 Status Client::flush() {
   TRY(call("flush"));
+  return {};
+}
+
+Result<TrackStart> Client::track_start() { return decode_track_start(TRY(call("track_start"))); }
+
+Status Client::track_set(std::uint64_t position) {
+  TRY(call("track_set", encode_track_set(position)));
+  return {};
+}
+
+Result<TrackBatch> Client::track_read() { return decode_track_batch(TRY(call("track_read"))); }
+
+Status Client::track_stop() {
+  TRY(call("track_stop"));
+  return {};
+}
+
+Status Client::track_abort() {
+  TRY(call("track_abort"));
   return {};
 }
 

@@ -4,6 +4,7 @@
 #include "control/attach_spec.hpp"
 #include "control/device_state.hpp"
 #include "control/protocol.hpp"
+#include "control/track_messages.hpp"
 
 namespace ploop::control {
 namespace {
@@ -156,6 +157,39 @@ TEST(ControlStats, SurviveTheRoundTrip) {
   EXPECT_EQ(back->reads, 1u);
   EXPECT_EQ(back->written_bytes, 1ull << 60);
   EXPECT_TRUE(back->failed);
+}
+
+TEST(TrackTexts, SurviveTheRoundTrip) {
+  const TrackStart start{1ull << 40, 4096, 18446744073709551615u, 7};
+  EXPECT_EQ(decode_track_start(encode_track_start(start)).value(), start);
+  EXPECT_EQ(decode_track_set(encode_track_set(1ull << 63)).value(), 1ull << 63);
+  TrackBatch batch{{{0, 4096}, {8192, 1ull << 62}}, 5, 6, true};
+  EXPECT_EQ(decode_track_batch(encode_track_batch(batch)).value(), batch);
+  batch = {{}, 0, 0, false};
+  EXPECT_EQ(decode_track_batch(encode_track_batch(batch)).value(), batch);
+}
+
+TEST(TrackTexts, RefuseWhatIsNoExtent) {
+  const std::string good = encode_track_batch({{{0, 4096}}, 1, 2, true});
+  ASSERT_TRUE(decode_track_batch(good));
+  for (const char* wrong : {"[4096,4096]", "[8192,4096]", "[-1,4096]", "[0]", "[0,1,2]", "[0.5,2]", "\"0\"", "{}", "null"}) {
+    const auto decoded = decode_track_batch(replaced(good, "[0,4096]", wrong));
+    ASSERT_FALSE(decoded) << wrong;
+    EXPECT_EQ(decoded.error().code, ExitCode::Protocol);
+  }
+  EXPECT_FALSE(decode_track_batch(replaced(good, "[[0,4096]]", "7")));
+  EXPECT_FALSE(decode_track_batch(replaced(good, "\"used\"", "\"usid\"")));
+  EXPECT_FALSE(decode_track_set("{\"position\":-1}"));
+  EXPECT_FALSE(decode_track_set("{\"position\":1,\"more\":1}"));
+}
+
+TEST(TrackTexts, FitIntoOneAnswer) {
+  TrackBatch batch{{}, ~0ull, ~0ull, true};
+  for (std::size_t i = 0; i < kMaxTrackExtents; ++i) batch.extents.push_back({(1ull << 63) + 2 * i, (1ull << 63) + 2 * i + 1});
+  EXPECT_LT(encode_track_batch(batch).size(), 64u * 1024);
+  EXPECT_TRUE(decode_track_batch(encode_track_batch(batch)));
+  batch.extents.push_back({1, 2});
+  EXPECT_FALSE(decode_track_batch(encode_track_batch(batch)));
 }
 
 }  // namespace

@@ -100,7 +100,7 @@ class Server::Loop {
     for (;;) {
       take_answers();
       for (Connection& c : connections_) send_some(c);
-      connections_.remove_if([](const Connection& c) { return !c.socket || (c.closing && c.unsent.empty()); });
+      remove_finished();
       if (stopping_.load()) {
         if (!farewell) farewell = Clock::now() + kFarewell;
         const bool quiet = std::all_of(connections_.begin(), connections_.end(),
@@ -109,6 +109,14 @@ class Server::Loop {
       }
       wait_and_receive(farewell.has_value());
     }
+  }
+
+  void remove_finished() {
+    connections_.remove_if([this](const Connection& c) {
+      const bool over = !c.socket || (c.closing && c.unsent.empty());
+      if (over) handler_(Call{c.id, {}, true});
+      return over;
+    });
   }
 
   void take_answers() {
@@ -193,7 +201,7 @@ class Server::Loop {
   void dispatch(Connection& c, const std::string& line) {
     Result<Request> request = decode_request(line);
     if (!request) return turn_away(c, request.error());
-    handler_(Call{c.id, *std::move(request)});
+    handler_(Call{c.id, *std::move(request), false});
   }
 
   /// After a malformed line the stream can't be trusted any more: answer and close.

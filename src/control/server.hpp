@@ -16,11 +16,12 @@ namespace ploop::control {
 struct Call {
   std::uint64_t connection = 0;
   Request request;
+  bool closed = false;  ///< no request: the connection is over, and what it started has nobody any more
 };
 
 class Server {
  public:
-  /// Called on the server's thread for every well-formed request. Malformed ones are answered by the server.
+  /// Called on the server's thread for every well-formed request and once at the end of each connection. Malformed ones are answered by the server.
   using Handler = std::function<void(Call)>;
 
   /// Serves `listening` until stop(). Peers other than root and the daemon's own user are turned away.

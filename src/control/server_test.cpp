@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <mutex>
 
 #include "base/paths.hpp"
 #include "control/client.hpp"
@@ -130,6 +131,37 @@ TEST_F(ControlSocket, ClientNoticesTheEndOfTheDevice) {
   ASSERT_TRUE(client);
   end_server();
   EXPECT_FALSE(client->ping());
+}
+
+TEST_F(ControlSocket, SaysWhenAConnectionIsOver) {
+  std::mutex mutex;
+  std::vector<std::uint64_t> asked, over;
+  Result<Fd> listening = listen_at(control_path(0));
+  ASSERT_TRUE(listening);
+  auto server = Server::start(*std::move(listening), [&](const Call& call) {
+    const std::lock_guard guard(mutex);
+    (call.closed ? over : asked).push_back(call.connection);
+    if (!call.closed) server_->reply(call, encode_result(call.request.id, "{}"));
+  });
+  ASSERT_TRUE(server);
+  server_ = *std::move(server);
+  Result<Client> stays = Client::connect(0);
+  ASSERT_TRUE(stays && stays->ping());
+  {
+    Result<Client> goes = Client::connect(0);
+    ASSERT_TRUE(goes && goes->ping());
+  }
+  for (int i = 0; i < 500; ++i) {
+    {
+      const std::lock_guard guard(mutex);
+      if (!over.empty()) break;
+    }
+    ::usleep(10'000);
+  }
+  EXPECT_TRUE(stays->ping());
+  const std::lock_guard guard(mutex);
+  ASSERT_EQ(asked.size(), 3u);
+  EXPECT_EQ(over, std::vector<std::uint64_t>{asked[1]}) << "once, and not the other one";
 }
 
 }  // namespace

@@ -68,7 +68,7 @@ struct Service::Idle {
 };
 
 Service::Service(io::UringRing& ring, engine::Device& device, Channel& guardian, Fd wakeup)
-    : ring_(ring), device_(device), guardian_(guardian), wakeup_(std::move(wakeup)) {}
+    : ring_(ring), device_(device), tracking_(device), guardian_(guardian), wakeup_(std::move(wakeup)) {}
 
 Result<std::unique_ptr<Service>> Service::start(io::UringRing& ring, engine::Device& device, Channel& guardian,
                                                 Fd control_socket) {
@@ -141,10 +141,16 @@ Service::Endless Service::serve_flushes(Service& self) {
 }
 
 void Service::run_command(control::Call call) {
+  if (call.closed) return tracking_.connection_closed(call.connection);
   const std::string& method = call.request.method;
   if (method == "ping") return answer(call, {});
   if (method == "stats") {
     return server_->reply(call, control::encode_result(call.request.id, control::encode_stats(collect(device_))));
+  }
+  if (Tracking::handles(method)) {
+    const Result<std::string> result = tracking_.run(call);
+    if (!result) return answer(call, fail(result.error()));
+    return server_->reply(call, control::encode_result(call.request.id, *result));
   }
   if (method == "info") {
     if (state_.empty()) return answer(call, fail(ExitCode::Busy, "The device is not attached yet"));

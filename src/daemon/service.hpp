@@ -12,6 +12,7 @@
 #include "base/result.hpp"
 #include "control/server.hpp"
 #include "daemon/channel.hpp"
+#include "daemon/tracking.hpp"
 #include "engine/device.hpp"
 #include "io/uring_ring.hpp"
 
@@ -44,6 +45,7 @@ class Service {
 
   io::UringRing& ring_;
   engine::Device& device_;
+  Tracking tracking_;
   Channel& guardian_;
   Fd wakeup_;
   std::mutex mutex_;

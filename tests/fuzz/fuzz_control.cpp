@@ -8,6 +8,7 @@
 #include "control/device_state.hpp"
 #include "control/line_buffer.hpp"
 #include "control/protocol.hpp"
+#include "control/track_messages.hpp"
 #include "require.hpp"
 
 namespace {
@@ -44,6 +45,15 @@ void check_state(std::string_view text) {
   REQUIRE(again.has_value() && *again == *state);
 }
 
+void check_tracking(std::string_view text) {
+  if (const auto start = decode_track_start(text)) REQUIRE(decode_track_start(encode_track_start(*start)).value() == *start);
+  if (const auto set = decode_track_set(text)) REQUIRE(decode_track_set(encode_track_set(*set)).value() == *set);
+  const auto batch = decode_track_batch(text);
+  if (!batch) return;
+  for (const TrackExtent& e : batch->extents) REQUIRE(e.start < e.end);
+  REQUIRE(decode_track_batch(encode_track_batch(*batch)).value() == *batch);
+}
+
 void check_reply(std::string_view text) {
   const auto reply = decode_reply(text);
   if (!reply) {
@@ -65,6 +75,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     check_spec(*line);
     check_state(*line);
     check_reply(*line);
+    check_tracking(*line);
     static_cast<void>(decode_stats(*line));
     static_cast<void>(decode_error_object(*line));
   }
