@@ -159,7 +159,7 @@ TEST_F(ControlSocket, SaysWhenAConnectionIsOver) {
     ::usleep(10'000);
   }
   EXPECT_TRUE(stays->ping());
-  const std::lock_guard guard(mutex);
+  end_server();
   ASSERT_EQ(asked.size(), 3u);
   EXPECT_EQ(over, std::vector<std::uint64_t>{asked[1]}) << "once, and not the other one";
 }
