@@ -12,7 +12,7 @@ namespace ploop::engine {
 namespace {
 
 constexpr std::uint64_t kHeaderBytes = 4096;
-constexpr std::uint64_t kMagic = 0x31305041'4d4f4c50;  // "PLOMAP01"
+constexpr std::uint64_t kMagic = 0x32305041'4d4f4c50;  // "PLOMAP02"
 
 }  // namespace
 
@@ -22,7 +22,9 @@ struct ClusterMap::Header {
   std::uint64_t clusters;
   std::uint64_t cluster_bytes;
   std::uint64_t levels;
+  std::uint64_t top_level;
   std::uint64_t failed;
+  std::uint64_t finished;
 };
 
 std::uint64_t MapGeometry::record_bytes() const { return 16 + div_up(sectors_per_cluster(), 64) * 8; }
@@ -84,8 +86,27 @@ Result<ClusterMap> ClusterMap::create(std::span<std::byte> memory, const MapGeom
     return fail(ExitCode::Param, "map memory is too small or not aligned");
   }
   ClusterMap map(memory, geometry);
-  new (memory.data()) Header{kMagic, geometry.clusters, geometry.cluster_bytes, geometry.levels, 0};
+  new (memory.data()) Header{kMagic, geometry.clusters, geometry.cluster_bytes, geometry.levels, geometry.top_level, 0, 0};
+  std::atomic_thread_fence(std::memory_order_release);  // a successor must not take the zeros below for a finished map
+  std::memset(memory.data() + kHeaderBytes, 0, geometry.map_bytes() - kHeaderBytes);
   return map;
+}
+
+bool ClusterMap::worth_adopting(std::span<const std::byte> memory) {
+  if (memory.size() < sizeof(Header)) return false;
+  Header header{};
+  std::memcpy(&header, memory.data(), sizeof header);
+  return header.magic != kMagic || header.finished != 0;  // a foreign map is for adopt() to refuse
+}
+
+void ClusterMap::finish() { std::atomic_ref(header().finished).store(1, std::memory_order_release); }
+void ClusterMap::abandon() { std::atomic_ref(header().finished).store(0, std::memory_order_release); }
+
+void ClusterMap::set_levels(std::uint32_t levels, std::uint32_t top_level) {
+  geometry_.levels = levels;
+  geometry_.top_level = top_level;
+  header().levels = levels;
+  header().top_level = top_level;
 }
 
 Result<ClusterMap> ClusterMap::adopt(std::span<std::byte> memory, const MapGeometry& geometry,
@@ -96,7 +117,7 @@ Result<ClusterMap> ClusterMap::adopt(std::span<std::byte> memory, const MapGeome
   ClusterMap map(memory, geometry);
   const Header& h = map.header();
   if (h.magic != kMagic || h.clusters != geometry.clusters || h.cluster_bytes != geometry.cluster_bytes ||
-      h.levels != geometry.levels) {
+      h.levels != geometry.levels || h.top_level != geometry.top_level) {
     return fail(ExitCode::Format, "the map left by the previous daemon belongs to another device or version");
   }
   TRY(map.verify(file_clusters));
@@ -104,7 +125,7 @@ Result<ClusterMap> ClusterMap::adopt(std::span<std::byte> memory, const MapGeome
 }
 
 Status ClusterMap::verify(std::span<const std::uint64_t> file_clusters) const {
-  std::vector<bool> used(file_clusters.back());
+  std::vector<bool> used(file_clusters[geometry_.top_level]);
   for (std::uint64_t n = 0; n < geometry_.clusters; ++n) {
     const Entry e = get(n);
     if (!e.mapped()) {
@@ -114,7 +135,7 @@ Status ClusterMap::verify(std::span<const std::uint64_t> file_clusters) const {
     const bool sound = e.level() < file_clusters.size() && e.cluster() < file_clusters[e.level()] &&
                        (!e.partial() || (e.record() < geometry_.partial_records() && record(e.record()).in_use() &&
                                          record(e.record()).guest_cluster() == n));
-    const bool top = sound && e.level() + 1u == file_clusters.size();
+    const bool top = sound && e.level() == geometry_.top_level;
     if (!sound || (top && used[e.cluster()])) {
       return fail(ExitCode::Format, "impossible map entry for cluster " + std::to_string(n));
     }

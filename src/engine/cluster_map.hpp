@@ -49,6 +49,7 @@ struct MapGeometry {
   std::uint64_t clusters = 0;       ///< guest clusters
   std::uint64_t cluster_bytes = 0;
   std::uint32_t levels = 0;
+  std::uint32_t top_level = 0;  ///< the level that is written; the last, or the last but one while a merge drains the last
   bool operator==(const MapGeometry&) const = default;
 
   [[nodiscard]] std::uint32_t sectors_per_cluster() const { return static_cast<std::uint32_t>(cluster_bytes / 512); }
@@ -83,12 +84,23 @@ class PartialRecord {
 class ClusterMap {
  public:
   ClusterMap() = default;
-  /// Formats zero-filled memory of geometry.map_bytes() bytes. ExitCode::Param when it is too small or unaligned.
+  /// Formats memory of geometry.map_bytes() bytes. The map counts as unfinished until finish() is called. ExitCode::Param when it is
+  /// too small or unaligned.
   static Result<ClusterMap> create(std::span<std::byte> memory, const MapGeometry& geometry);
   /// Takes over what another process left. ExitCode::Format when it was made for something else or holds an impossible entry:
   /// level or cluster out of range (`file_clusters` per level), or a top cluster used twice.
   static Result<ClusterMap> adopt(std::span<std::byte> memory, const MapGeometry& geometry,
                                   std::span<const std::uint64_t> file_clusters);
+
+  /// False: the table on disk says everything that this memory says, or more (the map was being built, or nothing happened
+  /// since its content was made durable); a successor builds its own. Any memory may be asked.
+  [[nodiscard]] static bool worth_adopting(std::span<const std::byte> memory);
+  /// From here on a successor has to adopt the map.
+  void finish();
+  /// From here on, until finish(), a successor has to build its own map from disk.
+  void abandon();
+  /// The levels behind `levels` are gone; no entry may refer to them.
+  void set_levels(std::uint32_t levels, std::uint32_t top_level);
 
   [[nodiscard]] const MapGeometry& geometry() const { return geometry_; }
   [[nodiscard]] Entry get(std::uint64_t cluster) const {

@@ -7,7 +7,7 @@
 namespace ploop::engine {
 namespace {
 
-constexpr MapGeometry kGeometry{16, 65536, 2};
+constexpr MapGeometry kGeometry{16, 65536, 2, 1};
 
 struct Memory {
   std::vector<std::uint64_t> words = std::vector<std::uint64_t>(kGeometry.map_bytes() / 8);
@@ -68,6 +68,18 @@ TEST(ClusterMapAdopt, TakesASoundMapAndRefusesImpossibleOnes) {
   map->set(0, sound);
   map->set(2, sound);
   EXPECT_FALSE(ClusterMap::adopt(m.span(), kGeometry, files)) << "one cluster of the top for two guest clusters";
+}
+
+TEST(ClusterMapAdopt, IsForFinishedMapsOnly) {
+  Memory m;
+  auto map = ClusterMap::create(m.span(), kGeometry);
+  ASSERT_TRUE(map);
+  EXPECT_FALSE(ClusterMap::worth_adopting(m.span())) << "still being built";
+  map->finish();
+  EXPECT_TRUE(ClusterMap::worth_adopting(m.span()));
+  map->abandon();
+  EXPECT_FALSE(ClusterMap::worth_adopting(m.span())) << "everything is on disk";
+  EXPECT_FALSE(ClusterMap::worth_adopting(m.span().first(8)));
 }
 
 TEST(ClusterMapCreate, RefusesMemoryThatIsTooSmall) {

@@ -120,9 +120,7 @@ Task<int> Core::write_pages(Core& self) {
     if (put == -ENOSPC || put == -EDQUOT) {
       // Possible on copy-on-write file systems only. Written again later: the same bytes, so nothing is lost by waiting.
       if (self.config_.on_no_space == OnNoSpace::Pause && !self.stop_waiting_) {
-        ++self.paused_;
-        co_await io::TimeoutAwaiter(*self.ring_, 1'000'000'000);
-        --self.paused_;
+        [[maybe_unused]] const int paused = co_await pause_for_space(self);
         continue;
       }
     }
@@ -177,6 +175,7 @@ Task<int> Core::commit_round(Core& self) {
   }
   self.stats.commits.add();
   self.settle();
+  if (self.has_overlay()) co_return co_await unmask(self);
   co_return 0;
 }
 
@@ -202,10 +201,9 @@ Detached Core::commit_loop(Core& self) {
   do {
     const std::uint64_t ticket = self.flushes_wanted_;
     int result = co_await commit(self);
-    while ((result == -ENOSPC || result == -EDQUOT) && self.config_.on_no_space == OnNoSpace::Pause && !self.stop_waiting_) {
-      ++self.paused_;
-      co_await io::TimeoutAwaiter(*self.ring_, 1'000'000'000);
-      --self.paused_;
+    while ((result == -ENOSPC || result == -EDQUOT) && self.config_.on_no_space == OnNoSpace::Pause && !self.stop_waiting_ &&
+           !self.held_) {
+      [[maybe_unused]] const int paused = co_await pause_for_space(self);
       result = co_await commit(self);
     }
     self.flush_result_ = result;

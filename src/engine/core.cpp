@@ -13,7 +13,7 @@ bool ExecuteAwaiter::await_suspend(std::coroutine_handle<> h) {
   return !core->start(*this);
 }
 
-Core::Core(io::Ring& ring, DeviceConfig&& config) : ring_(&ring), config_(std::move(config)) {
+Core::Core(io::Ring& ring, DeviceConfig&& config, Stats& counters) : stats(counters), ring_(&ring), config_(std::move(config)) {
   deltas_ = std::move(config_.deltas);
   timer_.core = this;
   timer_.finished = &Core::timer_fired;
@@ -38,8 +38,8 @@ void Core::fail_device() {
 
 /// Refuses what no device can do. Sets *error and gives false.
 bool Core::check(const Request& r, int* error) const {
-  *error = 0;
-  if (r.op == Request::Op::Flush) return true;
+  *error = gone_ ? -EIO : 0;
+  if (gone_ || r.op == Request::Op::Flush) return !gone_;
   if (r.offset % kSectorSize != 0 || r.length % kSectorSize != 0) *error = -EINVAL;
   if (r.offset > size_bytes_ || r.length > size_bytes_ - r.offset) *error = -EINVAL;
   if (*error == 0 && r.op != Request::Op::Read) {
@@ -80,6 +80,11 @@ void Core::leave_phase(ExecuteAwaiter& a) {
 }
 
 bool Core::start(ExecuteAwaiter& a) {
+  if (held_) {
+    (held_last_ != nullptr ? held_last_->next_held : held_first_) = &a;
+    held_last_ = &a;
+    return false;
+  }
   int error = 0;
   if (!check(a.request, &error)) {
     stats.errors.add();
@@ -107,6 +112,7 @@ bool Core::start(ExecuteAwaiter& a) {
   }
   a.starting = true;
   a.done = false;
+  ++active_;
   if (!start_fast(a)) run(*this, &a);
   a.starting = false;
   return a.done;
@@ -147,6 +153,7 @@ bool Core::complete_fast(ExecuteAwaiter& a) {
   }
   if (a.result < 0) stats.errors.add();
   a.result = a.result < 0 ? a.result : 0;
+  request_ended();
   return true;
 }
 
@@ -161,6 +168,7 @@ void Core::fast_finished(io::Completion* c) {
 /// The end of a slow request: result to the tag, which goes on at once unless it is still inside start().
 void Core::finish(ExecuteAwaiter& a, int result) {
   if (result < 0) stats.errors.add();
+  request_ended();
   a.result = result;
   a.done = true;
   if (!a.starting) a.waiting.resume();
@@ -189,16 +197,23 @@ Detached Core::run(Core& self, ExecuteAwaiter* a) {
 
 /// The host file system is full. Freed clusters that only wait for a commit may help; otherwise somebody has to make room.
 Task<int> Core::wait_for_space(Core& self) {
-  ++self.paused_;
   int result = 0;
   if (self.needs_commit()) {
     result = co_await flush(self);
     if (result == -ENOSPC || result == -EDQUOT) result = 0;
   }
-  if (result == 0) co_await io::TimeoutAwaiter(*self.ring_, 1'000'000'000);
-  --self.paused_;
+  if (result == 0) result = co_await pause_for_space(self);
   if (result == 0 && self.stop_waiting_) result = -ENOSPC;
   co_return result;
+}
+
+/// A second in which somebody may make room.
+Task<int> Core::pause_for_space(Core& self) {
+  ++self.paused_;
+  if (self.held_) self.quiet_.wake_all(*self.ring_);
+  co_await io::TimeoutAwaiter(*self.ring_, 1'000'000'000);
+  --self.paused_;
+  co_return 0;
 }
 
 }  // namespace ploop::engine

@@ -1,6 +1,7 @@
 // The state of a live device and the steps that work on it. Internal to the engine; device.hpp is the public face.
 //
-// Files: core.cpp (look-up, fast path, request life cycle), read.cpp, write.cpp (writes and zeroing of mapped clusters),
+// Files: core.cpp (look-up, fast path, request life cycle), hold.cpp (standing still), chain.cpp (another top, a merged top),
+// overlay.cpp (a former top being drained), read.cpp, write.cpp (writes and zeroing of mapped clusters),
 // first_write.cpp (taking a cluster), partial.cpp (clusters with sectors still below), commit.cpp (flush), reclaim.cpp
 // (freed clusters), tracking.cpp (for copies). All of it runs on the ring's thread.
 //
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "base/aligned_buffer.hpp"
+#include "base/result.hpp"
 #include "engine/allocator.hpp"
 #include "engine/cluster_map.hpp"
 #include "engine/device.hpp"
@@ -43,9 +45,25 @@ struct Extent {
   bool raw;  ///< may end early: the rest reads as zeros
 };
 
+/// An empty delta that is ready to become the top; everything that takes time has been done.
+struct NewTop {
+  image::Delta delta;
+  format::Header header;
+  Allocator allocator;
+  std::vector<std::uint32_t> durable;
+};
+
+/// Clusters that are pulled out of the overlay side by side.
+struct PullGroup {
+  std::uint32_t running = 0;
+  int result = 0;
+  WaitList ended;
+};
+
 class Core {
  public:
-  Core(io::Ring& ring, DeviceConfig&& config);
+  /// `stats` outlives the core.
+  Core(io::Ring& ring, DeviceConfig&& config, Stats& stats);
   ~Core();
   Core(const Core&) = delete;
   Core& operator=(const Core&) = delete;
@@ -59,7 +77,7 @@ class Core {
   [[nodiscard]] std::uint64_t size_bytes() const { return size_bytes_; }
 
   FramePool frames;
-  Stats stats;
+  Stats& stats;
 
  private:
   friend class Device;
@@ -111,6 +129,36 @@ class Core {
     --top_writes_;
     tracker_.mark(file_offset, length);
   }
+
+  static Task<int> pause_for_space(Core& self);
+  void request_ended();
+
+  // hold.cpp
+  static Task<int> hold(Core& self);
+  void release();
+  void take_held_requests(Core& from);
+
+  // chain.cpp
+  Result<NewTop> prepare_push(image::Delta delta) const;
+  Status seal_top();
+  Status unseal_top();
+  void push(NewTop top);
+  void drop_overlay();
+  void prepare_buffers();
+  [[nodiscard]] static std::uint64_t allocator_limit(const format::Header& header);
+
+  // overlay.cpp
+  static Task<int> drain_overlay(Core& self);
+  static Task<int> pull(Core& self, std::uint64_t cluster);
+  static Detached pull_in_background(Core& self, std::uint64_t cluster, PullGroup* group);
+  static Task<int> unmask(Core& self);
+  std::uint64_t build_unmasked(std::size_t i);
+  [[nodiscard]] std::uint64_t overlay_end() const;
+  void build_overlay();
+  [[nodiscard]] bool in_overlay(Entry e) const { return e.mapped() && e.level() > top_level_; }
+  /// Whether something below the top's level has data for a cluster that is now at `lower`.
+  [[nodiscard]] bool below_of(Entry lower) const { return in_overlay(lower) ? lower.below() : lower.mapped(); }
+  [[nodiscard]] bool has_overlay() const { return overlay_ != nullptr; }
 
   // read.cpp
   static Task<int> read(Core& self, const Request* r);
@@ -172,6 +220,8 @@ class Core {
 
   // device.cpp
   Status check_stack();
+  Status choose_top();
+  [[nodiscard]] image::Delta& top_delta() { return deltas_[top_level_]; }
   Status prepare_top();
   Status build_map();
   void fill_map();
@@ -249,6 +299,18 @@ class Core {
 
   Tracker tracker_;
   std::uint64_t top_writes_ = 0;  ///< operations in flight that change bytes of the top's file
+  std::uint64_t active_ = 0;  ///< requests between start and end
+  bool held_ = false;         ///< new requests wait in the queue
+  bool gone_ = false;         ///< its files were given away and nothing took its place: every request fails
+  ExecuteAwaiter* held_first_ = nullptr;
+  ExecuteAwaiter* held_last_ = nullptr;
+  WaitList quiet_;            ///< active_ reached 0 while held, or a request began to wait for space
+
+  io::BlockFile* overlay_ = nullptr;         ///< the former top that a merge drains into the top
+  format::Header overlay_header_;
+  std::vector<std::uint32_t> overlay_table_; ///< what its table on disk says: each such slot hides the top's
+  std::uint64_t overlay_left_ = 0;           ///< slots of it that are in use
+  std::uint64_t overlay_total_ = 0;          ///< when the merge began
 
   std::uint32_t paused_ = 0;
   bool stop_waiting_ = false;

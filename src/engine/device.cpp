@@ -18,10 +18,10 @@ namespace {
 /// the work of any known writer, and must not cost hundreds of megabytes.
 constexpr std::uint64_t kMaxTrackedClusters = std::uint64_t{1} << 27;
 
-MapGeometry geometry_of(std::span<const image::Delta> deltas) {
+MapGeometry geometry_of(std::span<const image::Delta> deltas, bool overlay) {
   const image::Delta& top = deltas.back();
-  return {div_up(top.size_sectors() * kSectorSize, top.cluster_bytes()), top.cluster_bytes(),
-          static_cast<std::uint32_t>(deltas.size())};
+  const auto levels = static_cast<std::uint32_t>(deltas.size());
+  return {div_up(top.size_sectors() * kSectorSize, top.cluster_bytes()), top.cluster_bytes(), levels, levels - (overlay ? 2 : 1)};
 }
 
 }  // namespace
@@ -32,20 +32,35 @@ Status Core::check_stack() {
   size_bytes_ = stack.size_bytes();
   deltas_ = std::move(stack).release();
   for (image::Delta& delta : deltas_) files_.push_back(&delta.file());
-  const image::Delta& top = deltas_.back();
-  top_ = files_.back();
-  top_level_ = static_cast<std::uint16_t>(deltas_.size() - 1);
-  top_is_raw_ = top.kind() == image::Kind::Raw;
+  cluster_bytes_ = deltas_.back().cluster_bytes();
   base_is_raw_ = deltas_.front().kind() == image::Kind::Raw;
+  return choose_top();
+}
+
+/// The level that is written: the last, or the one below while the last is drained into it.
+Status Core::choose_top() {
+  if (config_.overlay) {
+    if (deltas_.size() < 2 || !config_.writable) return fail(ExitCode::Param, "nothing to merge into");
+    const image::Delta& overlay = deltas_.back();
+    const image::Delta& into = deltas_[deltas_.size() - 2];
+    if (into.kind() == image::Kind::Raw || into.size_sectors() != overlay.size_sectors()) {
+      return fail(ExitCode::Format, into.file().name() + ": a running disk can't be merged into a raw or smaller image");
+    }
+    overlay_ = files_.back();
+    overlay_header_ = overlay.header();
+  }
+  top_level_ = static_cast<std::uint16_t>(deltas_.size() - (config_.overlay ? 2 : 1));
+  top_ = files_[top_level_];
+  const image::Delta& top = top_delta();
+  top_is_raw_ = top.kind() == image::Kind::Raw;
   header_ = top.header();
-  cluster_bytes_ = top.cluster_bytes();
   cluster_shift_ = static_cast<unsigned>(std::countr_zero(cluster_bytes_));
   cluster_count_ = div_up(size_bytes_, cluster_bytes_);
   can_clone_ = config_.allow_clone && deltas_.size() > 1;
   if (config_.writable && size_bytes_ % cluster_bytes_ != 0 && !top_is_raw_) {
     return fail(ExitCode::Format, top_->name() + ": the size is not a multiple of the cluster size; it can be attached read-only");
   }
-  if (config_.writable && deltas_.back().end_cluster() > kMaxTrackedClusters) {
+  if (config_.writable && top_delta().end_cluster() > kMaxTrackedClusters) {
     return fail(ExitCode::Format, top_->name() + ": its clusters are scattered over too long a file; it can be attached read-only");
   }
   return {};
@@ -56,6 +71,7 @@ Status Core::check_stack() {
 Status Core::prepare_top() {
   if (!config_.writable || top_is_raw_) return {};
   TRY(image::mark_in_use(*top_, header_));
+  if (has_overlay()) TRY(image::mark_in_use(*overlay_, overlay_header_));
   const int reserved = top_->allocate(0, std::uint64_t{header_.first_block_sectors} * kSectorSize);
   if (reserved < 0 && reserved != -EOPNOTSUPP) {
     return fail(errno_error(ExitCode::Fallocate, -reserved, "reserve the cluster table of " + top_->name()));
@@ -81,7 +97,11 @@ void Core::fill_map() {
     const std::span<const std::uint32_t> table = delta.table();
     const std::uint64_t count = std::min<std::uint64_t>(table.size(), cluster_count_);
     for (std::uint64_t n = 0; n < count; ++n) {
-      if (table[n] != 0) map_.set(n, Entry::at(number, table[n]).with_below(map_.get(n).mapped()));
+      if (table[n] == 0) continue;
+      const Entry lower = map_.get(n);
+      // Of an overlay's cluster the question is what the level under the top has.
+      const bool below = number > top_level_ && is_top(lower) ? lower.below() : lower.mapped();
+      map_.set(n, Entry::at(number, table[n]).with_below(below));
     }
   }
 }
@@ -92,7 +112,7 @@ Status Core::adopt_map() {
     const bool raw = delta.kind() == image::Kind::Raw;
     file_clusters.push_back(raw ? cluster_count_ : div_up(delta.file_bytes(), cluster_bytes_));
   }
-  map_ = TRY(ClusterMap::adopt(config_.map_memory, geometry_of(deltas_), file_clusters));
+  map_ = TRY(ClusterMap::adopt(config_.map_memory, geometry_of(deltas_, config_.overlay), file_clusters));
   failed_ = map_.failed();
   for (std::uint16_t i = 0; i < map_.geometry().partial_records(); ++i) {
     PartialRecord record = map_.record(i);
@@ -108,33 +128,33 @@ Status Core::adopt_map() {
 }
 
 Status Core::build_map() {
-  if (config_.adopt_map) {
+  if (config_.adopt_map && ClusterMap::worth_adopting(config_.map_memory)) {
     TRY(adopt_map());
-    // What the predecessor wrote may not have passed a barrier; with one now, the table on disk is the durable one.
+    // What the predecessor wrote may not have passed a barrier; with one now, the tables on disk are the durable ones.
     if (config_.writable) TRY(io::sync_file(*top_));
+    if (has_overlay()) TRY(io::sync_file(*overlay_));
   } else {
-    map_ = TRY(ClusterMap::create(config_.map_memory, geometry_of(deltas_)));
+    map_ = TRY(ClusterMap::create(config_.map_memory, geometry_of(deltas_, config_.overlay)));
     fill_map();
+    map_.finish();
   }
   partials_.resize(map_.geometry().partial_records());
   return {};
 }
 
 void Core::build_allocator() {
-  const std::uint64_t entries = header_.table_entries;
-  const std::span<const std::uint32_t> table = deltas_.back().table();
+  const std::span<const std::uint32_t> table = top_delta().table();
   durable_.assign(table.begin(), table.end());
   table_pages_ = format::table_pages(header_.table_entries);
   dirty_pages_.resize(table_pages_);
 
-  // Every guest cluster once, and once more for clusters on their way back. A file may be far longer; what is behind is
-  // not needed, and goes when the image is closed.
-  std::uint64_t limit = std::max(deltas_.back().end_cluster(), header_.header_clusters() + 2 * entries + 64);
+  // A file may be far longer; what is behind is not needed, and goes when the image is closed.
+  std::uint64_t limit = std::max(top_delta().end_cluster(), allocator_limit(header_));
   for (std::uint64_t n = 0; n < cluster_count_; ++n) {
     const Entry e = map_.get(n);  // a predecessor's map may reach farther than the table on disk
     if (is_top(e)) limit = std::max<std::uint64_t>(limit, std::uint64_t{e.cluster()} + 1);
   }
-  allocator_.reset(header_.header_clusters(), std::min(deltas_.back().file_bytes() >> cluster_shift_, limit), limit);
+  allocator_.reset(header_.header_clusters(), std::min(top_delta().file_bytes() >> cluster_shift_, limit), limit);
   retired_.resize(allocator_.limit());
   reclaiming_.resize(allocator_.limit());
   for (std::uint64_t n = 0; n < cluster_count_; ++n) {
@@ -151,12 +171,11 @@ Status Core::open() {
   TRY(prepare_top());
   TRY(build_map());
   if (config_.writable) {
-    zeros_ = AlignedBuffer(kCopyBytes);
+    if (top_is_raw_) zeros_ = AlignedBuffer(kCopyBytes);
     if (!top_is_raw_) {
-      for (Copy& copy : copies_) copy.buffer = AlignedBuffer(kCopyBytes);
-      round_.images = AlignedBuffer(kMaxPagesPerCommit * format::kTablePageSize);
-      claims_.reserve(128);
+      prepare_buffers();
       build_allocator();
+      if (has_overlay()) build_overlay();
     }
   }
   for (image::Delta& delta : deltas_) delta.drop_table();
@@ -181,29 +200,89 @@ Status Core::close() {
   if (timer_.armed) ring_->cancel_timeout(&timer_);
   timer_.armed = false;
   if (result < 0) return fail(errno_error(ExitCode::Write, -result, "write the cluster table of " + top_->name()));
+  if (has_overlay()) TRY(image::close_image(*overlay_, overlay_header_, overlay_end()));
   if (top_is_raw_) return {};
   return image::close_image(*top_, header_, allocator_.used_end());
 }
 
-std::uint64_t Device::map_bytes(std::span<const image::Delta> deltas) { return geometry_of(deltas).map_bytes(); }
+std::uint64_t Device::map_bytes(std::span<const image::Delta> deltas) { return geometry_of(deltas, false).map_bytes(); }
 
-Device::Device(std::unique_ptr<Core> core) : core_(std::move(core)) {}
+Device::Device() : stats_(std::make_unique<Stats>()) {}
 Device::~Device() = default;
 
 Result<std::unique_ptr<Device>> Device::open(io::Ring& ring, DeviceConfig config) {
-  auto core = std::make_unique<Core>(ring, std::move(config));
-  TRY(core->open());
-  return std::unique_ptr<Device>(new Device(std::move(core)));
+  std::unique_ptr<Device> device(new Device());
+  device->core_ = std::make_unique<Core>(ring, std::move(config), *device->stats_);
+  TRY(device->core_->open());
+  return device;
+}
+
+Task<int> Device::hold() { return Core::hold(*core_); }
+void Device::release() { core_->release(); }
+
+Status Device::prepare_push(image::Delta top) {
+  pending_ = std::make_unique<NewTop>(TRY(core_->prepare_push(std::move(top))));
+  return {};
+}
+
+Status Device::seal_top() { return core_->seal_top(); }
+Status Device::unseal_top() { return core_->unseal_top(); }
+
+void Device::push() {
+  core_->push(std::move(*pending_));
+  pending_.reset();
+}
+
+/// A new core over the same memory. The old one gives its top's file and its waiting requests away.
+Status Device::reopen(std::vector<image::Delta> lower, bool overlay, std::span<std::byte> map_memory) {
+  Core& old = *core_;
+  DeviceConfig config;
+  config.writable = old.config_.writable;
+  config.on_no_space = old.config_.on_no_space;
+  config.allow_clone = old.config_.allow_clone;
+  config.commit_delay_ns = old.config_.commit_delay_ns;
+  config.sabotage = old.config_.sabotage;
+  config.map_memory = map_memory;
+  config.overlay = overlay;
+  image::OpenOptions understand;
+  understand.allow_in_use = true;
+  understand.writable = config.writable;
+  understand.raw_cluster_sectors = static_cast<std::uint32_t>(old.cluster_bytes_ / kSectorSize);
+  const image::Kind kind = old.top_delta().kind();
+  old.gone_ = true;
+  lower.push_back(TRY(image::Delta::open(old.top_delta().release_file(), kind, understand)));
+  config.deltas = std::move(lower);
+  auto next = std::make_unique<Core>(*old.ring_, std::move(config), *stats_);
+  TRY(next->open());
+  next->stop_waiting_ = old.stop_waiting_;
+  next->take_held_requests(old);
+  core_ = std::move(next);
+  core_->map_.abandon();  // until release()
+  return {};
+}
+
+Task<int> Device::drain_overlay() { return Core::drain_overlay(*core_); }
+void Device::drop_overlay() { core_->drop_overlay(); }
+MergeProgress Device::merge_progress() const {
+  return {(core_->overlay_total_ - core_->overlay_left_) << core_->cluster_shift_, core_->overlay_total_ << core_->cluster_shift_};
+}
+
+bool Device::begin(Maintenance what) {
+  if (maintenance_ != Maintenance::None) return false;
+  maintenance_ = what;
+  return true;
 }
 
 Status Device::close() { return core_->close(); }
 std::uint64_t Device::size_bytes() const { return core_->size_bytes_; }
 std::uint64_t Device::cluster_bytes() const { return core_->cluster_bytes_; }
 std::size_t Device::levels() const { return core_->deltas_.size(); }
+const image::Delta& Device::delta(std::size_t level) const { return core_->deltas_[level]; }
+bool Device::merging() const { return core_->has_overlay(); }
 bool Device::writable() const { return core_->config_.writable; }
 bool Device::failed() const { return core_->failed_; }
 bool Device::paused_for_space() const { return core_->paused_ > 0; }
-const Stats& Device::stats() const { return core_->stats; }
+const Stats& Device::stats() const { return *stats_; }
 void Device::stop_waiting_for_space() { core_->stop_waiting_ = true; }
 
 }  // namespace ploop::engine

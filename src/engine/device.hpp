@@ -16,15 +16,18 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "engine/maintenance.hpp"
 #include "engine/request.hpp"
 #include "engine/stats.hpp"
 #include "engine/tracker.hpp"
+#include "engine/task.hpp"
 #include "image/delta.hpp"
 #include "io/ring.hpp"
 
 namespace ploop::engine {
 
 class Core;
+struct NewTop;
 
 /// What an allocating write does when the host file system is full.
 enum class OnNoSpace : std::uint8_t {
@@ -48,9 +51,16 @@ struct DeviceConfig {
   std::span<std::byte> map_memory;        ///< Device::map_bytes() bytes, 8-aligned, zero-filled unless adopted; outlives the device
   bool adopt_map = false;                 ///< take over the map a killed worker left in map_memory
   OnNoSpace on_no_space = OnNoSpace::Pause;
+  bool overlay = false;                   ///< a live merge was begun: the last delta is being drained into the one below, which is written
   bool allow_clone = true;                ///< use reflinks where the files can
   std::uint64_t commit_delay_ns = 1'000'000'000;  ///< a changed map is committed at the latest after this time
   Sabotage sabotage = Sabotage::None;
+};
+
+/// How far a live merge is, in bytes.
+struct MergeProgress {
+  std::uint64_t done = 0;
+  std::uint64_t total = 0;
 };
 
 class Device {
@@ -70,6 +80,39 @@ class Device {
   /// Awaitable; gives 0 or -errno. The request's memory stays valid until then.
   [[nodiscard]] ExecuteAwaiter execute(const Request& request) { return {*core_, request}; }
 
+  // Changing a running device. On the ring's thread, from a coroutine or between them; one operation at a time (begin()).
+
+  /// Awaitable: 0 when the device stands still: new requests wait, nothing is in flight, everything is durable. Else -errno, and it
+  /// goes on: ENOSPC when requests wait for space on the host, EIO when the device failed. Followed by release().
+  [[nodiscard]] Task<int> hold();
+  void release();
+
+  /// Before hold(): checks that `top` is an empty delta that fits, marks it in use, reserves its table. ExitCode::Format, Param,
+  /// Busy, Write, Fsync, Fallocate.
+  Status prepare_push(image::Delta top);
+  /// While held: the top's file is that of a closed image, durably; and back. ExitCode::Write, Fsync.
+  Status seal_top();
+  Status unseal_top();
+  /// While held: the sealed top becomes read-only, the prepared delta takes the writes.
+  void push();
+
+  /// While held: all levels below the top are exchanged, newly opened ones for the old; the top's file is read anew. With `overlay` a
+  /// live merge begins: the last of `lower` is opened for writing and takes the writes, the present top is drained into it.
+  /// `map_memory` may be the old one or a larger one. An error leaves a device that answers EIO to everything.
+  Status reopen(std::vector<image::Delta> lower, bool overlay, std::span<std::byte> map_memory);
+
+  /// Awaitable, beside requests: moves everything out of the former top. 0, or -errno (then the merge can be tried again).
+  [[nodiscard]] Task<int> drain_overlay();
+  [[nodiscard]] MergeProgress merge_progress() const;
+  [[nodiscard]] bool merging() const;
+  /// While held: the drained former top goes; its file is closed and otherwise left alone.
+  void drop_overlay();
+
+  /// False: another maintenance operation is running.
+  bool begin(Maintenance what);
+  void end() { maintenance_ = Maintenance::None; }
+  [[nodiscard]] Maintenance maintenance() const { return maintenance_; }
+
   /// Commits, trims the file, clears the in-use mark. Runs the ring until done; no request may be in flight. Fails with
   /// ExitCode::Write or Fsync; then the mark stays set and the next attach recovers.
   Status close();
@@ -77,6 +120,7 @@ class Device {
   [[nodiscard]] std::uint64_t size_bytes() const;
   [[nodiscard]] std::uint64_t cluster_bytes() const;
   [[nodiscard]] std::size_t levels() const;
+  [[nodiscard]] const image::Delta& delta(std::size_t level) const;
   [[nodiscard]] bool writable() const;
   /// True after a failed barrier or table write: writes and flushes answer EIO until the device is attached again.
   [[nodiscard]] bool failed() const;
@@ -101,8 +145,11 @@ class Device {
   [[nodiscard]] const io::BlockFile& top_file() const;
 
  private:
-  explicit Device(std::unique_ptr<Core> core);
+  Device();
+  std::unique_ptr<Stats> stats_;
   std::unique_ptr<Core> core_;
+  std::unique_ptr<NewTop> pending_;
+  Maintenance maintenance_ = Maintenance::None;
 };
 
 }  // namespace ploop::engine

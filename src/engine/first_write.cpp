@@ -73,7 +73,7 @@ Task<int> Core::copy_up(Core& self, Piece piece, std::uint32_t image_cluster, En
     // Zeroing punches too, although the cluster reads as zeros: its blocks may come from an extension.
     const int result = co_await write_file(self, at, piece.length, piece.data);
     if (result < 0) co_return result;
-    self.map_top(piece.cluster, image_cluster, true);
+    self.map_top(piece.cluster, image_cluster, self.below_of(lower));
     *written = true;
     co_return 0;
   }
@@ -85,7 +85,7 @@ Task<int> Core::copy_up(Core& self, Piece piece, std::uint32_t image_cluster, En
     if (result == 0) {
       self.note_data_changed();
       self.stats.clones.add();
-      self.map_top(piece.cluster, image_cluster, true);
+      self.map_top(piece.cluster, image_cluster, self.below_of(lower));
       co_return 0;
     }
     if (result == -ENOSPC || result == -EDQUOT || result == -EIO) co_return result;
@@ -96,7 +96,8 @@ Task<int> Core::copy_up(Core& self, Piece piece, std::uint32_t image_cluster, En
   if (result < 0) co_return result;
   self.map_.record(index).take(piece.cluster, lower);
   ++self.partials_in_use_;
-  self.map_.set(piece.cluster, Entry::at(self.top_level_, image_cluster).with_below(true).as_partial(index));
+  const Entry partial = Entry::at(self.top_level_, image_cluster).with_below(self.below_of(lower)).as_partial(index);
+  self.map_.set(piece.cluster, partial);
   self.arm_timer();
   co_return 0;
 }

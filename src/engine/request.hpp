@@ -31,6 +31,7 @@ struct ExecuteAwaiter : io::ResumeOnCompletion {
   std::uint8_t phase = 0;      ///< grace-period side the request counts on; see Core
   bool starting = false;       ///< inside await_suspend: finishing now must not resume
   bool done = false;
+  ExecuteAwaiter* next_held = nullptr;  ///< in the queue of requests that came while the device was held
 
   [[nodiscard]] bool await_ready() const noexcept { return false; }
   bool await_suspend(std::coroutine_handle<> h);
