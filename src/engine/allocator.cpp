@@ -56,8 +56,31 @@ void Allocator::give_back(std::uint32_t cluster, bool clean) {
 }
 
 void Allocator::extended_to(std::uint64_t file_clusters) {
-  for (std::uint64_t c = file_clusters_; c < file_clusters; ++c) clean_.set(c);
+  for (std::uint64_t c = file_clusters_; c < file_clusters; ++c) {
+    if (c < unknown_end_) {
+      clean_.clear(c);
+    } else {
+      clean_.set(c);
+    }
+  }
   file_clusters_ = std::max(file_clusters_, file_clusters);
+}
+
+void Allocator::cut_to(std::uint64_t file_clusters) {
+  unknown_end_ = std::max(unknown_end_, file_clusters_);
+  file_clusters_ = file_clusters;
+  fresh_from_ = std::min(fresh_from_, file_clusters_);
+  search_from_ = std::min(search_from_, file_clusters_);
+}
+
+std::uint64_t Allocator::used_between(std::uint64_t from, std::uint64_t end) const {
+  std::uint64_t count = 0;
+  for (std::uint64_t c = used_.find(true, from, end); c < end;) {
+    const std::uint64_t last = used_.find(false, c, end);
+    count += last - c;
+    c = used_.find(true, last, end);
+  }
+  return count;
 }
 
 std::uint64_t Allocator::used_end() const {

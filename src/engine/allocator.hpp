@@ -48,6 +48,13 @@ class Allocator {
   [[nodiscard]] std::uint64_t limit() const { return limit_; }
   /// The file was extended by space that reads as zeros.
   void extended_to(std::uint64_t file_clusters);
+  /// The file is going to be cut here: nothing behind is handed out until extended_to().
+  void cut_to(std::uint64_t file_clusters);
+  /// It was cut: what comes behind is new.
+  void cut_done() { unknown_end_ = 0; }
+  /// Taken clusters, all and in a range of the file.
+  [[nodiscard]] std::uint64_t used_clusters() const { return used_between(first_, fresh_from_); }
+  [[nodiscard]] std::uint64_t used_between(std::uint64_t from, std::uint64_t end) const;
   /// One behind the highest taken cluster, at least `first`.
   [[nodiscard]] std::uint64_t used_end() const;
 
@@ -57,6 +64,7 @@ class Allocator {
   std::uint64_t limit_ = 0;
   std::uint64_t search_from_ = 0;  // nothing is free below
   std::uint64_t fresh_from_ = 0;   // never taken from here on
+  std::uint64_t unknown_end_ = 0;  // clusters behind the end and before this one may have old content when the file grows again
   Bitmap used_;
   Bitmap clean_;
 };

@@ -49,6 +49,26 @@ TEST(Allocator, EmptyFileHasNothingUsed) {
   EXPECT_FALSE(a.take());
 }
 
+TEST(Allocator, WhatComesBackAfterACutThatFailedIsNotClean) {
+  Allocator a;
+  a.reset(1, 2, 20);
+  a.extended_to(6);
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(a.take());
+  EXPECT_EQ(a.used_between(2, 4), 2u);
+  a.give_back(4, false);
+  a.give_back(5, true);
+  EXPECT_EQ(a.used_clusters(), 3u);
+  a.cut_to(4);
+  EXPECT_FALSE(a.take()) << "nothing behind the new end is handed out";
+  a.extended_to(8);
+  for (const bool clean : {false, false, true, true}) EXPECT_EQ(a.take()->clean, clean);
+  for (std::uint32_t c = 4; c < 8; ++c) a.give_back(c, false);
+  a.cut_to(4);
+  a.cut_done();
+  a.extended_to(6);
+  EXPECT_TRUE(a.take()->clean);
+}
+
 TEST(BitmapFind, CrossesWordsAndStopsAtTheEnd) {
   Bitmap b;
   b.resize(200);

@@ -61,10 +61,10 @@ void Core::build_page(std::uint32_t page, std::byte* image) const {
   if (!encoded) std::abort();  // allocate() refuses clusters without a slot value
 }
 
-/// Takes up to kMaxPagesPerCommit dirty pages, lowest first.
-bool Core::capture() {
+/// Takes up to kMaxPagesPerCommit dirty pages from *next on, and sets it to the first one that is left.
+bool Core::capture(std::uint64_t* next) {
   round_.count = 0;
-  std::uint64_t page = 0;
+  std::uint64_t page = *next;
   while (round_.count < kMaxPagesPerCommit) {
     page = dirty_pages_.find(true, page, table_pages_);
     if (page == table_pages_) break;
@@ -74,6 +74,7 @@ bool Core::capture() {
     round_.pages[round_.count++] = static_cast<std::uint32_t>(page);
     ++page;
   }
+  *next = dirty_pages_.find(true, page, table_pages_);
   round_active_ = round_.count > 0;
   return round_active_;
 }
@@ -186,13 +187,14 @@ Task<int> Core::commit(Core& self) {
     const int result = co_await fill_all(self);
     if (result < 0) co_return result;
   }
-  // Pages that get dirty while rounds run are the next commit's business, but may be taken along.
-  std::uint64_t rounds = self.dirty_pages_count_ / kMaxPagesPerCommit + 1;
-  for (; rounds > 0; --rounds) {
-    self.capture();
+  // In one sweep over the table: a low page that gets dirty again and again must not keep a high one from its turn. Pages that
+  // get dirty behind the sweep are the next commit's business.
+  std::uint64_t next = 0;
+  do {
+    self.capture(&next);
     const int result = co_await commit_round(self);
     if (result < 0) co_return result;
-  }
+  } while (next < self.table_pages_);
   co_return 0;
 }
 

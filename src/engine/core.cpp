@@ -58,6 +58,7 @@ Extent Core::extent_of(Entry e, std::uint64_t offset_in_cluster, std::uint64_t l
 bool Core::find_extent(std::uint64_t offset, std::uint64_t length, bool for_write, Extent* out) const {
   const std::uint64_t first = offset >> cluster_shift_;
   const std::uint64_t last = (offset + length - 1) >> cluster_shift_;
+  if (for_write && is_moving(first, last)) return false;
   const Entry e = map_.get(first);
   if (!e.mapped() || e.partial() || (for_write && e.level() != top_level_)) return false;
   for (std::uint64_t n = first + 1; n <= last; ++n) {
@@ -186,6 +187,10 @@ Detached Core::run(Core& self, ExecuteAwaiter* a) {
       case Request::Op::Flush: break;
     }
     self.leave_phase(*a);
+    if (result == kMoving) {
+      co_await self.move_ended_.wait();
+      continue;
+    }
     if (result != -ENOSPC && result != -EDQUOT) break;
     if (self.config_.on_no_space == OnNoSpace::Fail || self.stop_waiting_) break;
     result = co_await wait_for_space(self);

@@ -3,7 +3,7 @@
 // Files: core.cpp (look-up, fast path, request life cycle), hold.cpp (standing still), chain.cpp (another top, a merged top),
 // overlay.cpp (a former top being drained), read.cpp, write.cpp (writes and zeroing of mapped clusters),
 // first_write.cpp (taking a cluster), partial.cpp (clusters with sectors still below), commit.cpp (flush), reclaim.cpp
-// (freed clusters), tracking.cpp (for copies). All of it runs on the ring's thread.
+// (freed clusters), compact.cpp (a shorter file), tracking.cpp (for copies). All of it runs on the ring's thread.
 //
 // Invariants:
 //  - a map entry always reads correctly: it is stored only when the cluster holds what the guest must see;
@@ -13,6 +13,7 @@
 #pragma once
 
 #include <array>
+#include <cerrno>
 #include <cstdint>
 #include <vector>
 
@@ -20,6 +21,7 @@
 #include "base/result.hpp"
 #include "engine/allocator.hpp"
 #include "engine/cluster_map.hpp"
+#include "engine/compact.hpp"
 #include "engine/device.hpp"
 #include "engine/task.hpp"
 #include "engine/tracker.hpp"
@@ -74,6 +76,7 @@ class Core {
 
   // core.cpp: request life cycle. True: finished inside, awaiter.result is set.
   bool start(ExecuteAwaiter& request);
+  void start_compact(CompactAwaiter& request);
   [[nodiscard]] std::uint64_t size_bytes() const { return size_bytes_; }
 
   FramePool frames;
@@ -83,6 +86,9 @@ class Core {
   friend class Device;
   static constexpr std::size_t kCopyBuffers = 4;
   static constexpr std::size_t kCopyBytes = 256 * 1024;
+  static constexpr std::size_t kMaxMoves = 16;
+  /// Internal result: a cluster of the request is being moved; try again from the start, after waiting outside the phase.
+  static constexpr int kMoving = -ERESTART;
 #ifdef PLOOP_SABOTAGE
   static constexpr std::size_t kMaxPagesPerCommit = 1;  // small disks shall see commits of several rounds
 #else
@@ -179,6 +185,7 @@ class Core {
   static Task<int> extend(Core& self);
   void map_top(std::uint64_t cluster, std::uint32_t image_cluster, bool below);
   void unmap_top(std::uint64_t cluster);
+  void release_cluster(std::uint64_t cluster, std::uint32_t image_cluster);
 
   // partial.cpp
   static Task<int> write_partial(Core& self, Piece piece);
@@ -198,7 +205,7 @@ class Core {
   static Task<int> commit_round(Core& self);
   static Task<int> barrier(Core& self);
   static Task<int> write_pages(Core& self);
-  bool capture();
+  bool capture(std::uint64_t* next);
   void build_page(std::uint32_t page, std::byte* image) const;
   void settle();
   void mark_dirty(std::uint64_t cluster);
@@ -217,6 +224,18 @@ class Core {
   // tracking.cpp
   [[nodiscard]] Result<std::uint64_t> top_file_bytes() const;
   [[nodiscard]] Result<std::uint64_t> top_used_bytes() const;
+
+  // compact.cpp
+  static Detached run_compact(Core& self, CompactAwaiter* a);
+  static Task<int> compact(Core& self, std::uint64_t most_clusters, CompactResult* done);
+  static Task<int> compact_pass(Core& self, std::uint64_t target, CompactResult* done);
+  static Task<int> move_batch(Core& self, std::uint64_t target, CompactResult* done);
+  static Task<int> move_cluster(Core& self, std::uint64_t cluster, std::uint64_t target);
+  static Task<int> copy_cluster(Core& self, std::uint32_t from, std::uint32_t to, bool clean, std::byte* buffer);
+  static Task<int> cut_file(Core& self, std::uint64_t* clusters);
+  static Task<int> settle_frees(Core& self);
+  [[nodiscard]] bool is_moving(std::uint64_t first, std::uint64_t last) const;
+  [[nodiscard]] std::uint64_t live_end() const;
 
   // device.cpp
   Status check_stack();
@@ -262,6 +281,8 @@ class Core {
   std::array<std::uint64_t, 2> in_phase_{};  ///< requests that may hold looked-up clusters, by side
   std::uint8_t phase_ = 0;
   WaitList phase_drained_;
+  bool grace_running_ = false;
+  WaitList grace_over_;
 
   std::vector<Claim> claims_;
   WaitList claim_released_;
@@ -311,6 +332,13 @@ class Core {
   std::vector<std::uint32_t> overlay_table_; ///< what its table on disk says: each such slot hides the top's
   std::uint64_t overlay_left_ = 0;           ///< slots of it that are in use
   std::uint64_t overlay_total_ = 0;          ///< when the merge began
+  bool compacting_ = false;
+  bool compact_cancelled_ = false;
+  CompactProgress compact_progress_;
+  WaitList compacted_;
+  std::array<std::uint64_t, kMaxMoves> moving_{};  ///< guest clusters that may not be written now
+  std::size_t moving_count_ = 0;
+  WaitList move_ended_;
 
   std::uint32_t paused_ = 0;
   bool stop_waiting_ = false;

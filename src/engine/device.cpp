@@ -184,6 +184,8 @@ Status Core::open() {
 
 /// Everything durable, every freed cluster back.
 Detached Core::finish_work(Core& self, int* result, bool* done) {
+  self.compact_cancelled_ = true;
+  while (self.compacting_) co_await self.compacted_.wait();
   *result = co_await flush(self);
   while (self.reclaim_running_) co_await self.reclaimed_.wait();
   if (*result == 0) *result = co_await flush(self);
@@ -241,6 +243,7 @@ Status Device::reopen(std::vector<image::Delta> lower, bool overlay, std::span<s
   config.on_no_space = old.config_.on_no_space;
   config.allow_clone = old.config_.allow_clone;
   config.commit_delay_ns = old.config_.commit_delay_ns;
+  config.compact_pass_bytes = old.config_.compact_pass_bytes;
   config.sabotage = old.config_.sabotage;
   config.map_memory = map_memory;
   config.overlay = overlay;
@@ -283,6 +286,22 @@ bool Device::writable() const { return core_->config_.writable; }
 bool Device::failed() const { return core_->failed_; }
 bool Device::paused_for_space() const { return core_->paused_ > 0; }
 const Stats& Device::stats() const { return *stats_; }
+void Device::cancel_compact() { core_->compact_cancelled_ = true; }
+CompactProgress Device::compact_progress() const { return core_->compact_progress_; }
+
+Device::Run Device::first_run_in_top(std::uint64_t offset, std::uint64_t length, std::uint64_t most) const {
+  const Core& core = *core_;
+  if (offset >= core.size_bytes_) return {};
+  const std::uint64_t stop = offset + std::min(length, core.size_bytes_ - offset);
+  const std::uint64_t end = stop >> core.cluster_shift_;
+  std::uint64_t first = div_up(offset, core.cluster_bytes_);
+  while (first < end && !core.is_top(core.map_.get(first))) ++first;
+  std::uint64_t last = first;
+  const std::uint64_t limit = std::max<std::uint64_t>(1, most >> core.cluster_shift_);
+  while (last < end && last - first < limit && core.is_top(core.map_.get(last))) ++last;
+  return {first << core.cluster_shift_, last > first ? (last - first) << core.cluster_shift_ : 0};
+}
+
 void Device::stop_waiting_for_space() { core_->stop_waiting_ = true; }
 
 }  // namespace ploop::engine

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "engine/compact.hpp"
 #include "engine/maintenance.hpp"
 #include "engine/request.hpp"
 #include "engine/stats.hpp"
@@ -43,6 +44,8 @@ enum class Sabotage : std::uint8_t {
   LengthBeforePointer,  ///< O2: pages go out before the extension of the file is durable
   NoPassengers,         ///< O3: pages are built from the live map, after the barrier
   ClearBeforeReuse,     ///< O6: a freed cluster is handed out again at once
+  WriteWhileMoving,     ///< O7: a cluster is written while it moves
+  CutBeforeCommit,      ///< O7: moved clusters are cut off while the table on disk still names them
 };
 
 struct DeviceConfig {
@@ -54,6 +57,8 @@ struct DeviceConfig {
   bool overlay = false;                   ///< a live merge was begun: the last delta is being drained into the one below, which is written
   bool allow_clone = true;                ///< use reflinks where the files can
   std::uint64_t commit_delay_ns = 1'000'000'000;  ///< a changed map is committed at the latest after this time
+  /// A compaction works on this much of the file's end at a time; a cancelled one keeps what whole steps have reached.
+  std::uint64_t compact_pass_bytes = 1'073'741'824;
   Sabotage sabotage = Sabotage::None;
 };
 
@@ -112,6 +117,20 @@ class Device {
   bool begin(Maintenance what);
   void end() { maintenance_ = Maintenance::None; }
   [[nodiscard]] Maintenance maintenance() const { return maintenance_; }
+
+  /// Makes the top's file shorter: moves clusters from its end into holes, at most so many clusters of the file, while requests
+  /// go on. Awaitable; gives a CompactResult. -EBUSY while one or a merge runs, -EOPNOTSUPP for a raw top, -EROFS.
+  [[nodiscard]] CompactAwaiter compact(std::uint64_t most_clusters = ~std::uint64_t{0}) { return {*core_, most_clusters}; }
+  /// Ends a running compaction soon, with what it has reached as its result.
+  void cancel_compact();
+  [[nodiscard]] CompactProgress compact_progress() const;
+  /// A run of whole clusters that the top has, and that a discard would give back.
+  struct Run {
+    std::uint64_t offset = 0;  ///< bytes of the device
+    std::uint64_t length = 0;  ///< 0: there is none
+  };
+  /// The first one inside the range, at most `most` bytes long.
+  [[nodiscard]] Run first_run_in_top(std::uint64_t offset, std::uint64_t length, std::uint64_t most) const;
 
   /// Commits, trims the file, clears the in-use mark. Runs the ring until done; no request may be in flight. Fails with
   /// ExitCode::Write or Fsync; then the mark stays set and the next attach recovers.

@@ -247,5 +247,79 @@ TEST_F(DeviceTest, AFullHostFileSystemFailsOrWaitsAsConfigured) {
   close();
 }
 
+struct CompactProbe {
+  bool done = false;
+  CompactResult result;
+};
+
+TestTask start_compact(Device& device, CompactProbe& probe, std::uint64_t most = ~std::uint64_t{0}) {
+  probe.result = co_await device.compact(most);
+  probe.done = true;
+}
+
+TEST_F(DeviceTest, CompactingMovesTheTailIntoHolesAndCutsTheFile) {
+  io::MemoryFile& file = add_image();
+  open();
+  for (std::uint64_t n = 0; n < 10; ++n) ASSERT_EQ(write(n * kCluster, kCluster, static_cast<unsigned char>(n + 1)), 0);
+  ASSERT_EQ(zero(0, 4 * kCluster), 0);
+  const std::int64_t before = file.size();
+  CompactProbe first;
+  CompactProbe second;
+  start_compact(*device_, first);
+  start_compact(*device_, second);
+  ring_->run_until([&] { return first.done && second.done; });
+  EXPECT_EQ(second.result.result, -EBUSY);
+  EXPECT_EQ(first.result.result, 0);
+  EXPECT_EQ(first.result.moved, 4u);
+  EXPECT_EQ(file.size(), 7 * kCluster) << "six clusters and the table";
+  EXPECT_EQ(first.result.cut, (static_cast<std::uint64_t>(before) - 7 * kCluster) / kCluster);
+  const auto all_there = [&] {
+    EXPECT_EQ(value_at(0, 4 * kCluster), 0);
+    for (std::uint64_t n = 4; n < 10; ++n) EXPECT_EQ(value_at(n * kCluster, kCluster), static_cast<int>(n + 1));
+  };
+  all_there();
+  ASSERT_EQ(write(0, kCluster, 0x77), 0) << "the file grows again";
+  EXPECT_EQ(value_at(0, kCluster), 0x77);
+  ASSERT_EQ(zero(0, kCluster), 0);
+  all_there();
+  close();
+  open();
+  all_there();
+  close();
+}
+
+TEST_F(DeviceTest, CompactingStopsWhereItIsToldTo) {
+  io::MemoryFile& file = add_image();
+  open();
+  for (std::uint64_t n = 0; n < 10; ++n) ASSERT_EQ(write(n * kCluster, kCluster, static_cast<unsigned char>(n + 1)), 0);
+  ASSERT_EQ(zero(0, 4 * kCluster), 0);
+  CompactProbe probe;
+  start_compact(*device_, probe, 1);
+  ring_->run_until([&] { return probe.done; });
+  EXPECT_EQ(probe.result.moved, 1u);
+  EXPECT_EQ(file.size(), 10 * kCluster);
+  EXPECT_EQ(value_at(9 * kCluster, kCluster), 10);
+  close();
+}
+
+TEST_F(DeviceTest, RunsThatTheTopHasAreFound) {
+  add_written_base();
+  add_image();
+  open();
+  ASSERT_EQ(write(2 * kCluster, 3 * kCluster, 0x22), 0);
+  const auto run = [&](std::uint64_t offset, std::uint64_t length, std::uint64_t most = ~std::uint64_t{0}) {
+    const Device::Run r = device_->first_run_in_top(offset, length, most);
+    return std::pair(r.offset / kCluster, r.length / kCluster);
+  };
+  using Pair = std::pair<std::uint64_t, std::uint64_t>;
+  EXPECT_EQ(run(0, kClusters * kCluster), Pair(2, 3));
+  EXPECT_EQ(run(2 * kCluster + 512, kClusters * kCluster), Pair(3, 2)) << "whole clusters only";
+  EXPECT_EQ(run(0, 4 * kCluster - 512), Pair(2, 1));
+  EXPECT_EQ(run(0, kClusters * kCluster, 2 * kCluster), Pair(2, 2));
+  EXPECT_EQ(run(5 * kCluster, ~std::uint64_t{0}).second, 0u);
+  EXPECT_EQ(run(~std::uint64_t{0}, 512).second, 0u);
+  close();
+}
+
 }  // namespace
 }  // namespace ploop::engine

@@ -22,12 +22,17 @@ void Core::map_top(std::uint64_t cluster, std::uint32_t image_cluster, bool belo
   mark_dirty(cluster);
 }
 
-/// The guest cluster reads as zeros from now on. Its image cluster is retired when no table on disk names it; otherwise the
-/// commit that clears the slot finds it.
+/// The guest cluster reads as zeros from now on.
 void Core::unmap_top(std::uint64_t cluster) {
   const std::uint32_t image_cluster = map_.get(cluster).cluster();
   map_.set(cluster, Entry());
   mark_dirty(cluster);
+  release_cluster(cluster, image_cluster);
+}
+
+/// The live map names this image cluster no more. It is retired when no table on disk names it either; otherwise the commit that
+/// changes the slot finds it.
+void Core::release_cluster(std::uint64_t cluster, std::uint32_t image_cluster) {
   if (sabotaged(Sabotage::ClearBeforeReuse)) {
     allocator_.give_back(image_cluster, false);
     return;

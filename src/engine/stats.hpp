@@ -24,6 +24,7 @@ struct Stats {
   Counter allocated;          ///< clusters taken
   Counter reused;             ///< of these, holes
   Counter freed;              ///< clusters returned
+  Counter moved;              ///< clusters that compaction put elsewhere
   Counter clones;             ///< first writes that shared the parent's cluster
   Counter fills;              ///< partial clusters completed from below
   Counter fill_bytes;         ///< bytes read from below for that

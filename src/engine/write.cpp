@@ -37,6 +37,7 @@ Task<int> Core::write(Core& self, const Request* r) {
 Task<int> Core::write_piece(Core& self, Piece piece) {
   for (;;) {
     if (self.failed_) co_return -EIO;
+    if (self.is_moving(piece.cluster, piece.cluster)) co_return kMoving;
     const Entry e = self.map_.get(piece.cluster);
     if (!e.mapped() && piece.data == nullptr) co_return 0;
     if (e.partial()) {
@@ -58,6 +59,7 @@ Task<int> Core::write_piece(Core& self, Piece piece) {
 Task<int> Core::zero_cluster(Core& self, Piece piece) {
   for (;;) {
     if (self.failed_) co_return -EIO;
+    if (self.is_moving(piece.cluster, piece.cluster)) co_return kMoving;
     const Entry e = self.map_.get(piece.cluster);
     if (!e.mapped()) co_return 0;
     if (e.partial()) {

@@ -110,7 +110,9 @@ void CrashStates::advance(std::uint64_t time) {
     p.durable = durable(entry, time);
     const bool grows =
         entry.kind == OpKind::Write || entry.kind == OpKind::Allocate || entry.kind == OpKind::Clone;
-    p.new_size = grows && entry.offset + entry.length > entry.size_before ? entry.offset + entry.length : 0;
+    // What a barrier made durable can be read back, also when an operation before it that failed has cut the file after all.
+    const std::uint64_t end = entry.offset + entry.length;
+    p.new_size = grows && (p.durable || end > entry.size_before) ? end : 0;
   }
   std::size_t certain = 0;
   while (certain < pending_.size() && pending_[certain].durable) {

@@ -53,6 +53,7 @@ std::string killed_life(std::uint64_t seed, bool with_power_cut) {
     if (wrong.empty()) wrong = scan_state(*disk, closed, true);
     if (!wrong.empty()) return complain("closed after a kill: " + wrong);
   }
+  count("moved", session.moved());
   if (!with_power_cut) return "";
   PowerCutLimits limits;
   limits.enumeration.per_event = 6;
@@ -67,6 +68,7 @@ TEST(Kill, NothingAcknowledgedIsLost) {
       run_seeds(scaled(1200), [](std::uint64_t seed) { return killed_life(seed, seed % 8 == 0); });
   EXPECT_TRUE(violation.empty()) << violation;
   EXPECT_GT(counted("kills"), 0U);
+  EXPECT_GT(counted("moved"), 0U);
 }
 
 }  // namespace

@@ -24,6 +24,8 @@ std::string long_life(std::uint64_t seed, unsigned requests) {
   }
   count("requests", session.requests());
   count("operations", session.ring().finished());
+  count("moved", session.moved());
+  count("cut", session.cut());
   if (!session.close()) return "close failed";
   const Content closed = session.content();
   View view;
@@ -44,6 +46,8 @@ TEST(Model, RandomRequestsAgree) {
       [&] { return counted("requests") < wanted; });
   EXPECT_TRUE(violation.empty()) << violation;
   EXPECT_GE(counted("requests"), wanted);
+  EXPECT_GT(counted("moved"), 0U);
+  EXPECT_GT(counted("cut"), 0U);
 }
 
 }  // namespace

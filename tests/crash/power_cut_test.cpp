@@ -38,6 +38,7 @@ std::string random_life(std::uint64_t seed, unsigned requests, const PowerCutLim
   if (!session.open()) return session.violation();
   const bool fine = session.run(1 + static_cast<unsigned>(seed % 6), random_steps(disk->shape, workload));
   if (!fine) return session.violation() + "\n  disk: " + disk->shape.text() + "\n" + session.transcript();
+  count("moved", session.moved());
   if (seed % 3 != 0 && !session.close()) return "close failed";
   *result = power_cut(*disk, session, limits, seed);
   return result->violation;
@@ -59,6 +60,40 @@ TEST(PowerCut, RandomLives) {
       [&] { return counted("random_states") < wanted; });
   EXPECT_TRUE(violation.empty()) << violation;
   EXPECT_GE(counted("random_states"), wanted);
+  EXPECT_GT(counted("moved"), 0U);
+}
+
+/// Full disks with many holes that are compacted again and again, while writes go to what moves.
+TEST(PowerCut, CompactedLives) {
+  const std::string violation = run_seeds(scaled(150), [&](std::uint64_t seed) -> std::string {
+    Shape shape = random_shape(seed);
+    shape.raw_base = false;
+    shape.cut_sectors = 0;
+    shape.levels = 1 + static_cast<std::uint32_t>(seed % 3);
+    shape.clusters = 6 + static_cast<std::uint32_t>(seed % 20);
+    shape.top_percent = 50 + static_cast<std::uint32_t>(seed % 51);
+    const auto disk = make_disk(shape, seed);
+    if (!disk) return disk.error().message();
+    Session session(*disk, random_session(seed));
+    WorkloadOptions workload;
+    workload.seed = seed;
+    workload.requests = 40;
+    workload.compact_percent = 20;
+    if (!session.open()) return session.violation();
+    if (!session.run(1 + static_cast<unsigned>(seed % 5), random_steps(disk->shape, workload))) {
+      return session.violation() + "\n  disk: " + disk->shape.text() + "\n" + session.transcript();
+    }
+    count("moved_in_compacted_lives", session.moved());
+    if (seed % 3 != 0 && !session.close()) return "close failed";
+    PowerCutLimits limits;
+    limits.enumeration.per_event = 8;
+    limits.enumeration.per_data_event = 2;
+    const PowerCutResult result = power_cut(*disk, session, limits, seed);
+    add_counts("compacted", result);
+    return result.violation;
+  });
+  EXPECT_TRUE(violation.empty()) << violation;
+  EXPECT_GT(counted("moved_in_compacted_lives"), scaled(150));
 }
 
 /// The alphabet of the short sequences, on clusters 0 and 1 of a disk.

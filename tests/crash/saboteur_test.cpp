@@ -67,7 +67,9 @@ INSTANTIATE_TEST_SUITE_P(Rules, Saboteurs,
                          testing::Values(Saboteur{"O1", engine::Sabotage::DataBeforePointer},
                                          Saboteur{"O2", engine::Sabotage::LengthBeforePointer},
                                          Saboteur{"O3", engine::Sabotage::NoPassengers},
-                                         Saboteur{"O6", engine::Sabotage::ClearBeforeReuse}),
+                                         Saboteur{"O6", engine::Sabotage::ClearBeforeReuse},
+                                         Saboteur{"O7_writes", engine::Sabotage::WriteWhileMoving},
+                                         Saboteur{"O7_cut", engine::Sabotage::CutBeforeCommit}),
                          [](const auto& param) { return std::string(param.param.name); });
 
 TEST(HonestEngine, PassesTheSeedsOfTheSaboteurs) {

@@ -61,6 +61,7 @@ std::unique_ptr<io::MemoryFile> memory_copy(const Content& content, const Sessio
 }  // namespace
 
 std::string Step::text() const {
+  if (compact) return fmt::format("compact at most {}", count);
   static constexpr const char* kNames[] = {"read", "write", "flush", "zero"};
   std::string text = kNames[static_cast<std::size_t>(op)];
   if (op != engine::Request::Op::Flush) text += fmt::format(" {}+{}", first, count);
@@ -114,6 +115,7 @@ bool Session::open() {
   config.map_memory = std::as_writable_bytes(std::span(map_memory_)).first(bytes);
   config.adopt_map = adopt_;
   config.commit_delay_ns = options_.commit_delay_ns;
+  config.compact_pass_bytes = options_.compact_pass_bytes;
   config.sabotage = options_.sabotage;
   config.on_no_space = options_.on_no_space;
   auto device = engine::Device::open(*ring_, std::move(config));
@@ -200,6 +202,17 @@ void Session::end(Tag& tag, int result) {
   tag.busy = false;
 }
 
+void Session::end_compact(const Step& step, const engine::CompactResult& done) {
+  moved_ += done.moved;
+  cut_ += done.cut;
+  transcript_.push_back(
+      fmt::format("  [..{}] {} = {}, moved {} cut {}", clock_.tick(), step.text(), done.result, done.moved, done.cut));
+  // A compaction does not wait for space: it gives some back.
+  if (done.result == 0 || done.result == -EBUSY || done.result == -ENOSPC) return;
+  if (done.result == -EOPNOTSUPP && disk_.shape.raw_top()) return;
+  if (std::ranges::count(allowed_errors_, done.result) == 0) complain(fmt::format("{} answered {}", step.text(), done.result));
+}
+
 void Session::check_read(Tag& tag) {
   for (std::uint64_t s = 0; s < tag.step.count; ++s) {
     const std::uint64_t sector = tag.step.first + s;
@@ -216,6 +229,11 @@ Session::Actor Session::serve(Session& self, unsigned number, const StepSource& 
   Tag& tag = *self.tags_[number];
   while (source(number, &tag.step)) {
     if (tag.step.pause_ns != 0) co_await io::TimeoutAwaiter(*self.ring_, tag.step.pause_ns);
+    if (tag.step.compact) {
+      const engine::CompactResult done = co_await self.device_->compact(tag.step.count);
+      self.end_compact(tag.step, done);
+      continue;
+    }
     const engine::Request request = self.begin(tag);
     const int result = co_await self.device_->execute(request);
     self.end(tag, result);

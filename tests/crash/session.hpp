@@ -25,6 +25,7 @@ struct Step {
   bool fua = false;
   bool unmap = false;
   std::uint64_t pause_ns = 0;  ///< before the request
+  bool compact = false;        ///< no request: a compaction, of at most `count` clusters of the file
   [[nodiscard]] std::string text() const;
 };
 
@@ -36,6 +37,7 @@ struct SessionOptions {
   unsigned immediate_percent = 0;
   unsigned in_order_percent = 0;
   std::uint64_t commit_delay_ns = 1'000'000'000;
+  std::uint64_t compact_pass_bytes = 1'073'741'824;
   engine::Sabotage sabotage = engine::Sabotage::None;
   engine::OnNoSpace on_no_space = engine::OnNoSpace::Fail;
   io::FaultPlan* faults = nullptr;  ///< outlives the session; must be clear while open() runs
@@ -82,6 +84,9 @@ class Session {
   /// Requests answered with an error, and all.
   [[nodiscard]] std::uint64_t failed_requests() const { return failed_requests_; }
   [[nodiscard]] std::uint64_t requests() const { return requests_; }
+  /// Clusters that compactions moved, and by which they cut the file.
+  [[nodiscard]] std::uint64_t moved() const { return moved_; }
+  [[nodiscard]] std::uint64_t cut() const { return cut_; }
   /// Results that were neither 0 nor this are violations.
   void expect_errors(std::vector<int> allowed) { allowed_errors_ = std::move(allowed); }
 
@@ -111,6 +116,7 @@ class Session {
   engine::Request begin(Tag& tag);
   engine::Request request_of(Tag& tag) const;
   void end(Tag& tag, int result);
+  void end_compact(const Step& step, const engine::CompactResult& done);
   void check_read(Tag& tag);
   void note(OracleEvent event);
   void complain(std::string text);
@@ -136,6 +142,8 @@ class Session {
   Generation next_generation_;
   std::uint64_t failed_requests_ = 0;
   std::uint64_t requests_ = 0;
+  std::uint64_t moved_ = 0;
+  std::uint64_t cut_ = 0;
   std::uint64_t incarnation_ = 0;
 };
 

@@ -17,6 +17,7 @@ SessionOptions random_session(std::uint64_t seed) {
   options.commit_delay_ns = kDelays[rng() % 4];
   options.can_allocate = rng() % 8 != 0;
   options.can_punch = rng() % 8 != 0;
+  options.compact_pass_bytes = rng() % 3 == 0 ? 128 * 1024 : 1'073'741'824;
   return options;
 }
 
@@ -42,6 +43,11 @@ class Generator {
     --left_;
     *step = Step{};
     if (rng_() % 50 == 0) step->pause_ns = 2'000'000'000;
+    if (rng_() % 100 < options_.compact_percent) {
+      step->compact = true;
+      step->count = rng_() % 2 == 0 ? ~std::uint64_t{0} : 1 + rng_() % 8;
+      return true;
+    }
     const std::uint64_t kind = rng_() % 100;
     if (kind < options_.flush_percent) {
       step->op = Op::Flush;

@@ -12,6 +12,7 @@ struct WorkloadOptions {
   unsigned requests = 40;  ///< of all tags together
   bool reads = true;
   unsigned flush_percent = 10;
+  unsigned compact_percent = 6;
 };
 
 /// The options of a life that the seed chooses: disorder, immediate completions, commit delay.

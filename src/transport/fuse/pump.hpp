@@ -1,5 +1,5 @@
 // The /dev/fuse pump: one thread reads requests without blocking and runs each in an endless coroutine, one per tag, with
-// the engine's ring underneath. See docs/design.md, sections 1 and 4.6.
+// the engine's ring underneath. See docs/design.md, sections 1 and 4.7.
 //
 // A request that the kernel delivers again after a worker died (bit 63 of `unique`) is served like any other and answered
 // with `unique` exactly as received.
