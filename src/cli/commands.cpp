@@ -21,8 +21,15 @@ constexpr std::array kCommands = {
     Command{&kCheckText, run_check},
     Command{&kSnapshotListText, run_snapshot_list},
     Command{&kRestoreDescriptorText, run_restore_descriptor},
+    Command{&kStatText, run_stat},
+    Command{&kStopText, run_stop},
+    Command{&kStartText, run_start},
+    Command{&kClearText, run_clear},
+    Command{&kDeleteText, run_delete},
+    Command{&kGetdevText, run_getdev},
 };
 constexpr Command kFsck{&kCheckText, run_fsck};
+constexpr Command kRm{&kDeleteText, run_delete};
 
 }  // namespace
 
@@ -30,6 +37,7 @@ std::span<const Command> commands() { return kCommands; }
 
 const Command* find_command(std::string_view name) {
   if (name == "fsck") return &kFsck;
+  if (name == "rm") return &kRm;
   const auto found = std::ranges::find_if(kCommands, [&](const Command& c) { return c.text->name == name; });
   return found == kCommands.end() ? nullptr : &*found;
 }

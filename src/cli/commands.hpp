@@ -53,6 +53,16 @@ struct CheckArguments {
   bool json = false;
 };
 
+struct DeleteArguments {
+  std::string device;
+  std::size_t level = 0;
+};
+struct StatArguments {
+  std::string device;
+  bool clear = false;
+  bool load = false;
+};
+
 Parsed<ops::InitOptions> parse_init(const Words& args);
 Parsed<ops::MountOptions> parse_mount(const Words& args);
 Parsed<ops::UmountOptions> parse_umount(const Words& args);
@@ -61,6 +71,8 @@ Parsed<ListArguments> parse_list(const Words& args);
 Parsed<CheckArguments> parse_check(const Words& args);
 Parsed<ops::RestoreOptions> parse_restore_descriptor(const Words& args);
 Parsed<SnapshotListArguments> parse_snapshot_list(const Words& args);
+Parsed<DeleteArguments> parse_delete(const Words& args);
+Parsed<StatArguments> parse_stat(const Words& args);
 
 ExitCode run_init(Console& console, const Words& args);
 ExitCode run_mount(Console& console, const Words& args);
@@ -70,9 +82,15 @@ ExitCode run_list(Console& console, const Words& args);
 ExitCode run_check(Console& console, const Words& args);
 ExitCode run_restore_descriptor(Console& console, const Words& args);
 ExitCode run_snapshot_list(Console& console, const Words& args);
+ExitCode run_start(Console& console, const Words& args);
+ExitCode run_stop(Console& console, const Words& args);
+ExitCode run_clear(Console& console, const Words& args);
+ExitCode run_delete(Console& console, const Words& args);
+ExitCode run_getdev(Console& console, const Words& args);
+ExitCode run_stat(Console& console, const Words& args);
 
 extern const CommandText kInitText, kMountText, kUmountText, kInfoText, kListText, kCheckText, kRestoreDescriptorText,
-    kSnapshotListText;
+    kSnapshotListText, kStartText, kStopText, kClearText, kDeleteText, kGetdevText, kStatText;
 
 /// Prints what was asked for; ExitCode::Write when that fails.
 ExitCode answer(const Console& console, std::string_view text);

@@ -160,6 +160,15 @@ Result<std::optional<DeviceState>> find_device(int number) {
   return fail(std::move(state).error());
 }
 
+Result<int> next_free_number() {
+  for (int number = 0; number <= kMaxDeviceNumber; ++number) {
+    struct stat st {};
+    const bool node = ::lstat(device_path(number).c_str(), &st) == 0;
+    if (!node && ::lstat(device_run_directory(number).c_str(), &st) != 0) return number;
+  }
+  return fail(ExitCode::Device, "No free device number");
+}
+
 Status cleanup_stale() {
   const std::vector<int> numbers = TRY(numbers_with_directory());
   if (numbers.empty()) return {};

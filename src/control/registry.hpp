@@ -26,6 +26,9 @@ Result<std::vector<DeviceState>> list_devices();
 /// The live device N, or nothing.
 Result<std::optional<DeviceState>> find_device(int number);
 
+/// The lowest number that DeviceClaim would take now. ExitCode::Device when there is none.
+Result<int> next_free_number();
+
 /// Removes the directories and block nodes that dead devices left. Safe at any time; needs root like attach does.
 Status cleanup_stale();
 

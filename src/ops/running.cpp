@@ -51,6 +51,14 @@ std::string device_names(const std::vector<DeviceState>& devices) {
   return names;
 }
 
+Result<DeviceState> device_by_name(const std::string& name) {
+  const int number = device_number(name);
+  if (number >= 0) {
+    if (auto device = TRY(control::find_device(number))) return *std::move(device);
+  }
+  return fail(errno_error(ExitCode::Device, number < 0 ? ENODEV : ENOENT, "Can't open dev " + name));
+}
+
 Result<std::vector<DeviceState>> devices_with_base(const std::string& base) {
   const std::string path = best_path(base);
   return select([&](const DeviceState& d) { return has_base(d, path); });

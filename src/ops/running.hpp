@@ -22,6 +22,9 @@ std::string device_name(const DeviceState& state);
 /// "/dev/ploop0 /dev/ploop3".
 std::string device_names(const std::vector<DeviceState>& devices);
 
+/// The live device that a name means: /dev/ploopN, its partition, /dev/mapper/ploopN. ExitCode::Device when there is none.
+Result<DeviceState> device_by_name(const std::string& name);
+
 /// Live devices whose base image is `base` (an existing or deleted file), any component.
 Result<std::vector<DeviceState>> devices_with_base(const std::string& base);
 /// Live devices that have the image at any level.

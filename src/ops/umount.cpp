@@ -25,14 +25,6 @@ struct Target {
   std::string cache_directory;  ///< where the usage cache goes; "" for none
 };
 
-Result<DeviceState> find_by_device(const std::string& name) {
-  const int number = device_number(name);
-  if (number >= 0) {
-    if (auto device = TRY(control::find_device(number))) return *std::move(device);
-  }
-  return fail(errno_error(ExitCode::Device, number < 0 ? ENODEV : ENOENT, "Can't open dev " + name));
-}
-
 Result<Target> find_by_directory(const std::string& directory) {
   const auto mount = fs::mount_at(directory);
   if (mount) {
@@ -94,7 +86,7 @@ Status take_down(const Target& target) {
 }  // namespace
 
 Status umount(const UmountOptions& options) {
-  if (!options.device.empty()) return take_down({TRY(find_by_device(options.device)), "", ""});
+  if (!options.device.empty()) return take_down({TRY(device_by_name(options.device)), "", ""});
   if (!options.directory.empty()) {
     if (TRY(clear_dead_mount(options.directory))) return {};
     return take_down(TRY(find_by_directory(options.directory)));

@@ -256,6 +256,34 @@ TEST(Arguments, SnapshotListForms) {
       parse_snapshot_list);
 }
 
+TEST(Arguments, DeleteForms) {
+  expect_rows<DeleteArguments>({{"both", {"-d", "/dev/ploop1", "-l", "127"},
+                                 [](const DeleteArguments& a) { return a.device == "/dev/ploop1" && a.level == 127; }}},
+                               parse_delete);
+  expect_bad(
+      {
+          {"no device", {"-l", "1"}, "The device is missing"},
+          {"no level", {"-d", "/dev/ploop1"}, "The level is missing"},
+          {"level", {"-d", "/dev/ploop1", "-l", "128"}, "Invalid level: 128"},
+          {"no number", {"-d", "/dev/ploop1", "-l", "top"}, "Invalid level: top"},
+          {"operand", {"-d", "/dev/ploop1", "-l", "1", "x"}, "delete takes no operands"},
+      },
+      parse_delete);
+}
+
+TEST(Arguments, StatForms) {
+  expect_rows<StatArguments>(
+      {
+          {"show", {"-d", "/dev/ploop1"}, [](const StatArguments& a) { return !a.clear && !a.load; }},
+          {"clear", {"-cd", "/dev/ploop1"}, [](const StatArguments& a) { return a.clear && a.device == "/dev/ploop1"; }},
+          {"load", {"-l", "-d", "/dev/ploop1"}, [](const StatArguments& a) { return a.load; }},
+      },
+      parse_stat);
+  expect_bad({{"both", {"-c", "-l", "-d", "/dev/ploop1"}, "Options -c and -l can't be used together"},
+              {"no device", {"-c"}, "The device is missing"}},
+             parse_stat);
+}
+
 struct GlobalRow {
   Words words;
   int verbosity;

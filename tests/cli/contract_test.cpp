@@ -28,7 +28,9 @@ class EveryCommand : public testing::TestWithParam<CommandCase> {
 INSTANTIATE_TEST_SUITE_P(Cli, EveryCommand,
                          Values(CommandCase{"init", 38}, CommandCase{"mount", 38}, CommandCase{"umount", 38},
                                 CommandCase{"info", 38}, CommandCase{"check", 38}, CommandCase{"restore-descriptor", 38},
-                                CommandCase{"snapshot-list", 1}, CommandCase{"list", 0}),
+                                CommandCase{"snapshot-list", 1}, CommandCase{"list", 0},
+                                CommandCase{"start", 38}, CommandCase{"stop", 38}, CommandCase{"clear", 38},
+                                CommandCase{"delete", 38}, CommandCase{"stat", 38}, CommandCase{"getdev", 0}),
                          [](const auto& test) {
                            std::string name = test.param.name;
                            std::replace(name.begin(), name.end(), '-', '_');
@@ -55,8 +57,8 @@ TEST_P(EveryCommand, RefusesAnUnknownOption) {
 TEST_P(EveryCommand, SaysOnStderrWhatIsMissing) {
   const ProcessResult result = box_.ploop({GetParam().name});
   EXPECT_EQ(result.status, GetParam().missing_operand);
-  EXPECT_EQ(result.out, "");
   if (result.status != 0) {
+    EXPECT_EQ(result.out, "");
     EXPECT_NE(result.err.find("Usage: ploop "), std::string::npos) << result.err;
   }
 }

@@ -72,6 +72,84 @@ TEST_F(Device, MountAndUmountPrintWhatClientsParse) {
   EXPECT_FALSE(exists(device())) << "the nodes went with the device";
 }
 
+TEST_F(Device, IsStoppedStartedAndCleared) {
+  make_disk();
+  ASSERT_EQ(run("mount", xml_).status, 0);
+  EXPECT_EQ(run("getdev").out, "Next unused minor: 16\n");
+  for (const auto& refused : {run("start", "-d", device()), run("clear", "-d", device()), run("rm", "-d", device(), "-l", "0")}) {
+    EXPECT_EQ(refused.status, 3);
+    EXPECT_NE(refused.err.find("is running"), std::string::npos) << refused.err;
+  }
+  EXPECT_EQ(run("stop", "-d", device()).status, 0);
+  EXPECT_EQ(run("list").out, "");
+  EXPECT_EQ(run("getdev").out, "Next unused minor: 0\n");
+  EXPECT_EQ(run("check", "-f", "root.hdd").status, 0) << "a stopped image is closed";
+  EXPECT_EQ(run("start", "-d", device()).status, 0);
+  EXPECT_EQ(run("list").out, "ploop0       " + (box_ / "root.hdd") + "  \n");
+  EXPECT_EQ(run("info", "-d", xml_).out, "device:\t\t" + device() + "\npartition:\t" + device() + "p1\n");
+  EXPECT_EQ(run("stop", "-d", device()).status, 0);
+  EXPECT_EQ(run("clear", "-d", device()).status, 0);
+  EXPECT_EQ(run("clear", "-d", device()).status, 0);
+  EXPECT_EQ(run("start", "-d", device()).status, 2);
+  EXPECT_EQ(run("stop", "-d", device()).status, 2);
+}
+
+TEST_F(Device, StopTriesOnceAndForgetsWhenItFails) {
+  make_disk();
+  ASSERT_EQ(run("mount", "-m", "mnt", xml_).status, 0);
+  EXPECT_EQ(run("stop", "-d", device()).status, 3);
+  EXPECT_FALSE(exists(box_ / "run/stopped/ploop0"));
+  EXPECT_EQ(run("umount", xml_).status, 0);
+}
+
+TEST_F(Device, AStoppedDeviceWhoseDiskHasAnotherTopDoesNotStart) {
+  make_disk();
+  ASSERT_EQ(run("mount", xml_).status, 0);
+  ASSERT_EQ(run("stop", "-d", device()).status, 0);
+  stdfs::rename(box_ / "root.hdd", box_ / "base.hdd");
+  stdfs::remove(box_ / xml_);
+  ASSERT_EQ(run("restore-descriptor", ".", "base.hdd").status, 0);
+  const std::string before = slurp(box_ / "base.hdd");
+  EXPECT_EQ(run("start", "-d", device()).status, 3);
+  EXPECT_EQ(slurp(box_ / "base.hdd"), before);
+  EXPECT_EQ(run("list").out, "");
+  EXPECT_EQ(run("clear", "-d", device()).status, 0);
+}
+
+TEST_F(Device, LevelsGoTopDownAndWhatRemainsIsReadOnly) {
+  for (const char* name : {"base.hdd", "top.hdd"}) ImageBuilder(131072, 2048).write(box_ / name);
+  ASSERT_EQ(run("mount", "base.hdd", "top.hdd").status, 0);
+  ASSERT_EQ(run("stop", "-d", device()).status, 0);
+  EXPECT_EQ(run("delete", "-d", device(), "-l", "0").status, 3);
+  EXPECT_EQ(run("delete", "-d", device(), "-l", "1").status, 0);
+  const ProcessResult started = run("start", "-d", device());
+  EXPECT_EQ(started.status, 0);
+  EXPECT_NE(started.out.find("Adding delta dev=" + device() + " img=" + (box_ / "base.hdd") + " (ro)\n"), std::string::npos);
+  EXPECT_EQ(started.out.find("top.hdd"), std::string::npos);
+  ASSERT_EQ(run("stop", "-d", device()).status, 0);
+  EXPECT_EQ(run("rm", "-d", device(), "-l", "0").status, 0);
+  EXPECT_EQ(run("start", "-d", device()).status, 2);
+}
+
+TEST_F(Device, CountersAreShownClearedAndLoaded) {
+  make_disk();
+  ASSERT_EQ(run("mount", xml_).status, 0);
+  const ProcessResult shown = run("stat", "-d", device());
+  EXPECT_EQ(shown.status, 0);
+  EXPECT_TRUE(std::regex_search(shown.out, std::regex("^reads {15}\t[1-9]\\d*\n"))) << shown.out;
+  EXPECT_EQ(run("stat", "-d", device(), "-c").status, 0);
+  EXPECT_TRUE(std::regex_search(run("stat", "-d", device()).out, std::regex("^reads {15}\t0\n")));
+  ProcessOptions input;
+  input.stdin_file = box_ / "counters";
+  write_text(input.stdin_file, "reads\t4711\nnonsense 1\n");
+  const ProcessResult loaded = box_.ploop({"stat", "-l", "-d", device()}, input);
+  EXPECT_EQ(loaded.status, 0);
+  EXPECT_EQ(loaded.err, "Variable \"nonsense\" is missing\n");
+  EXPECT_TRUE(std::regex_search(run("stat", "-d", device()).out, std::regex("^reads {15}\t4711\n")));
+  ASSERT_EQ(run("umount", xml_).status, 0);
+  EXPECT_EQ(run("stat", "-d", device()).status, 9);
+}
+
 TEST_F(Device, JsonTellsOfTheRunningDevice) {
   make_disk();
   ASSERT_EQ(run("mount", "-m", "mnt", xml_).status, 0);

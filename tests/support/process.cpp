@@ -28,8 +28,8 @@ std::string read_and_close(std::FILE* file) {
   for (const std::string& word : argv) raw.push_back(const_cast<char*>(word.c_str()));
   raw.push_back(nullptr);
   for (const auto& [name, value] : options.environment) ::setenv(name.c_str(), value.c_str(), 1);
-  const int null = ::open("/dev/null", O_RDONLY);
-  ::dup2(null, 0);
+  const int input = ::open(options.stdin_file.empty() ? "/dev/null" : options.stdin_file.c_str(), O_RDONLY);
+  ::dup2(input, 0);
   ::dup2(out, 1);
   ::dup2(err, 2);
   for (const int fd : options.closed) ::close(fd);

@@ -11,6 +11,7 @@ namespace ploop::test {
 struct ProcessOptions {
   std::string directory{};                          ///< where it runs; "" stays here
   std::map<std::string, std::string> environment{}; ///< added to ours
+  std::string stdin_file{};                         ///< "" is /dev/null
   std::vector<int> closed{};                        ///< descriptors it starts without
   int signal = 0;                                   ///< sent to it after `signal_after`; 0 sends none
   std::chrono::milliseconds signal_after{0};
@@ -22,7 +23,7 @@ struct ProcessResult {
   std::string err;
 };
 
-/// Runs argv[0] (a path) with stdin from /dev/null and waits.
+/// Runs argv[0] (a path) and waits.
 ProcessResult run(const std::vector<std::string>& argv, const ProcessOptions& options = {});
 
 }  // namespace ploop::test
