@@ -19,6 +19,8 @@ constexpr std::array kCommands = {
     Command{&kListText, run_list},
     Command{&kInfoText, run_info},
     Command{&kCheckText, run_check},
+    Command{&kGrowText, run_grow},
+    Command{&kMergeText, run_merge},
     Command{&kSnapshotListText, run_snapshot_list},
     Command{&kRestoreDescriptorText, run_restore_descriptor},
     Command{&kStatText, run_stat},

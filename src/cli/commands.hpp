@@ -9,7 +9,9 @@
 #include "cli/arguments.hpp"
 #include "cli/console.hpp"
 #include "ops/check.hpp"
+#include "ops/grow.hpp"
 #include "ops/init.hpp"
+#include "ops/merge.hpp"
 #include "ops/mount.hpp"
 #include "ops/restore_descriptor.hpp"
 #include "ops/snapshot_list.hpp"
@@ -68,6 +70,8 @@ Parsed<ops::MountOptions> parse_mount(const Words& args);
 Parsed<ops::UmountOptions> parse_umount(const Words& args);
 Parsed<InfoArguments> parse_info(const Words& args);
 Parsed<ListArguments> parse_list(const Words& args);
+Parsed<ops::GrowRequest> parse_grow(const Words& args);
+Parsed<ops::MergeRequest> parse_merge(const Words& args);
 Parsed<CheckArguments> parse_check(const Words& args);
 Parsed<ops::RestoreOptions> parse_restore_descriptor(const Words& args);
 Parsed<SnapshotListArguments> parse_snapshot_list(const Words& args);
@@ -79,6 +83,8 @@ ExitCode run_mount(Console& console, const Words& args);
 ExitCode run_umount(Console& console, const Words& args);
 ExitCode run_info(Console& console, const Words& args);
 ExitCode run_list(Console& console, const Words& args);
+ExitCode run_grow(Console& console, const Words& args);
+ExitCode run_merge(Console& console, const Words& args);
 ExitCode run_check(Console& console, const Words& args);
 ExitCode run_restore_descriptor(Console& console, const Words& args);
 ExitCode run_snapshot_list(Console& console, const Words& args);
@@ -89,6 +95,7 @@ ExitCode run_delete(Console& console, const Words& args);
 ExitCode run_getdev(Console& console, const Words& args);
 ExitCode run_stat(Console& console, const Words& args);
 
+extern const CommandText kGrowText, kMergeText;
 extern const CommandText kInitText, kMountText, kUmountText, kInfoText, kListText, kCheckText, kRestoreDescriptorText,
     kSnapshotListText, kStartText, kStopText, kClearText, kDeleteText, kGetdevText, kStatText;
 

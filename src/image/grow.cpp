@@ -134,10 +134,11 @@ Status grow_table(Editor& editor, const format::Header& grown, const ResizeOptio
 
 Status grow_image(Delta& delta, std::uint64_t size_sectors, const ResizeOptions& options) {
   const format::Header grown = TRY(grown_header(delta.header(), size_sectors));
-  if (grown.size_sectors == delta.size_sectors()) return {};
+  const bool done = grown.size_sectors == delta.size_sectors();
+  if (done && !delta.header().is_in_use()) return {};
   Editor editor(delta);
   TRY(editor.begin());
-  TRY(grow_table(editor, grown, options));
+  if (!done) TRY(grow_table(editor, grown, options));
   return editor.finish();
 }
 
@@ -147,7 +148,8 @@ Status shrink_image(Delta& delta, std::uint64_t size_sectors, const ResizeOption
     return fail(ExitCode::Param, fmt::format("Error: new size {} is more than the old size {}", size_sectors,
                                              delta.size_sectors()));
   }
-  if (shrunk.size_sectors == delta.size_sectors()) return {};
+  const bool same = shrunk.size_sectors == delta.size_sectors();
+  if (same && !delta.header().is_in_use()) return {};
   Editor editor(delta);
   if (const std::uint64_t mapped = mapped_behind(editor, shrunk.table_entries); mapped != 0 && !options.drop_mapped) {
     return fail(ExitCode::Param, fmt::format("{} clusters of {} behind the new end are in use: shrink the file system "
@@ -158,7 +160,7 @@ Status shrink_image(Delta& delta, std::uint64_t size_sectors, const ResizeOption
   for (std::uint32_t guest = shrunk.table_entries; guest < editor.table().size(); ++guest)
     if (editor.table()[guest] != 0) editor.map(guest, 0);
   TRY(editor.commit());
-  TRY(editor.change_size(shrunk));
+  if (!same) TRY(editor.change_size(shrunk));
   editor.collect_free();
   Mover mover(editor, options);
   TRY(fill_holes_from_end(editor, mover));

@@ -27,8 +27,8 @@ struct ResizeOptions {
   bool drop_mapped = false;
 };
 
-/// Makes the delta (opened writable, nobody else has it) `size_sectors` long, rounded up to a cluster. Equal: nothing
-/// is done. The delta is closed cleanly and must be opened again. ExitCode::Param for a smaller size or one that the
+/// Makes the delta (opened writable, nobody else has it) `size_sectors` long, rounded up to a cluster. Equal: it is
+/// only closed, if it was not. The delta is closed cleanly and must be opened again. ExitCode::Param for a smaller size or one that the
 /// version can't have (nothing was changed then), Reloc when a cluster could not be moved, Write, Fsync.
 Status grow_image(Delta& delta, std::uint64_t size_sectors, const ResizeOptions& options = {});
 

@@ -7,6 +7,7 @@
 
 #include "image/check.hpp"
 #include "image/create.hpp"
+#include "image/test_borrowed.hpp"
 #include "image/test_power_cut.hpp"
 #include "image/test_stack.hpp"
 #include "io/fault_file.hpp"
@@ -53,26 +54,6 @@ Result<CopyTotals> merge_into(std::unique_ptr<io::BlockFile> destination, const 
   Delta base = TRY(open_level(std::move(destination), shape, 0, true, again));
   return merge(sources, base, options);
 }
-
-/// A file that somebody else owns: a delta wants to own its file, and the test wants to see what became of it.
-class Borrowed final : public io::BlockFile {
- public:
-  explicit Borrowed(io::BlockFile& file) : file_(file) {}
-  std::int64_t read(std::span<std::byte> data, std::uint64_t offset) override { return file_.read(data, offset); }
-  std::int64_t write(std::span<const std::byte> data, std::uint64_t offset) override { return file_.write(data, offset); }
-  int sync() override { return file_.sync(); }
-  int truncate(std::uint64_t size) override { return file_.truncate(size); }
-  int allocate(std::uint64_t offset, std::uint64_t length) override { return file_.allocate(offset, length); }
-  int punch(std::uint64_t offset, std::uint64_t length) override { return file_.punch(offset, length); }
-  int clone(io::BlockFile& source, std::uint64_t from, std::uint64_t offset, std::uint64_t length) override {
-    return file_.clone(source, from, offset, length);
-  }
-  std::int64_t size() override { return file_.size(); }
-  [[nodiscard]] const std::string& name() const override { return file_.name(); }
-
- private:
-  io::BlockFile& file_;
-};
 
 std::vector<std::byte> base_view(const MemoryFile& base, const StackShape& shape, bool allow_in_use = false) {
   Files alone;

@@ -7,50 +7,20 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <memory>
-#include <optional>
 
 #include "base/fd.hpp"
 #include "base/log.hpp"
 #include "base/paths.hpp"
 #include "image/create.hpp"
 #include "image/merge.hpp"
-#include "io/posix_file.hpp"
 #include "ops/cancel.hpp"
-#include "ops/running.hpp"
+#include "ops/image_files.hpp"
 
 namespace ploop::ops {
 namespace {
 
 using image::Delta;
 using image::Kind;
-
-tl::unexpected<Error> in_use(const std::string& path, std::string_view why) {
-  return fail(ExitCode::Open, "Image is in use " + path + std::string(why));
-}
-
-/// Why somebody else holds the image.
-std::string user_of(const std::string& path) {
-  const auto devices = devices_using(path);
-  if (devices && !devices->empty()) return " by device " + device_names(*devices);
-  return " by a device or another command";
-}
-
-Result<std::unique_ptr<io::PosixFile>> open_locked(const std::string& path, bool writable) {
-  auto file = TRY(io::PosixFile::open(path, {.writable = writable, .direct = false, .exclusive_create = false}));
-  if (!TRY(file->try_lock(writable ? io::LockKind::Exclusive : io::LockKind::Shared))) return in_use(path, user_of(path));
-  return file;
-}
-
-/// Opens an image and validates it. What makes an image unusable is ExitCode::Open, as always for merge and convert.
-Result<Delta> open_delta(const std::string& path, Kind kind, const image::OpenOptions& options) {
-  auto delta = Delta::open(TRY(open_locked(path, options.writable)), kind, options);
-  if (delta) return delta;
-  if (delta.error().code == ExitCode::InUse) {
-    return in_use(path, ": it was not closed properly, 'ploop check -d' or a mount puts that right");
-  }
-  return delta;
-}
 
 /// Cluster size that a raw image gets: that of the ploop1 images above it.
 std::uint32_t cluster_of(const std::vector<Delta>& sources) {
@@ -104,7 +74,7 @@ std::string hidden_name(const std::string& path) {
 /// A killed merge left it; nobody else has it when the lock is free.
 Status drop_leftover(const std::string& path) {
   if (::access(path.c_str(), F_OK) != 0) return {};
-  TRY(open_locked(path, true));
+  TRY(open_image_file(path, true));
   if (::unlink(path.c_str()) != 0) return fail_errno(ExitCode::Unlink, "remove " + path);
   return {};
 }

@@ -12,6 +12,7 @@
 #include "base/log.hpp"
 #include "base/paths.hpp"
 #include "descriptor/open_beneath.hpp"
+#include "ops/grow.hpp"
 
 namespace ploop::ops {
 namespace {
@@ -21,6 +22,7 @@ struct Handled {
   RecoverHandler handler;
 };
 constexpr std::array kHandlers = {
+    Handled{"grow", finish_grow},
     Handled{"snapshot", settle_files},
     Handled{"snapshot-switch", settle_files},
     Handled{"snapshot-delete", settle_files},

@@ -1,0 +1,130 @@
+#include "ops/grow.hpp"
+
+#include "base/log.hpp"
+#include "base/text.hpp"
+#include "image/grow.hpp"
+#include "ops/cancel.hpp"
+#include "ops/image_files.hpp"
+#include "ops/prepare.hpp"
+#include "ops/running.hpp"
+
+namespace ploop::ops {
+namespace {
+
+using image::Delta;
+using image::Kind;
+
+/// The smallest unit of a raw image's length, sectors.
+constexpr std::uint64_t kRawUnit = 8;
+
+constexpr std::string_view kOp = "grow";
+constexpr const char* kSize = "size";
+
+/// What the size is now and what it will be.
+struct Plan {
+  std::uint64_t old_sectors = 0;
+  std::uint64_t new_sectors = 0;
+  std::uint32_t cylinders = 0;
+  std::uint32_t heads = 0;
+  [[nodiscard]] bool nothing_to_do() const { return old_sectors == new_sectors; }
+};
+
+Status check_size(std::uint64_t size_sectors, const format::Header& header) {
+  const std::uint64_t max = format::max_size_sectors(header.version, header.cluster_sectors);
+  if (size_sectors > max) {
+    return fail(ExitCode::Param, "An incorrect block device size is specified: " + std::to_string(size_sectors) +
+                                     " sectors. The maximum allowed size is " + std::to_string(max) + " sectors");
+  }
+  if (size_sectors % header.cluster_sectors != 0) {
+    return fail(ExitCode::Param, "An incorrect block device size is specified: " + std::to_string(size_sectors) +
+                                     " sectors. The block device size must be aligned to the cluster block size " +
+                                     std::to_string(header.cluster_sectors));
+  }
+  return {};
+}
+
+Result<Plan> plan_growth(const Delta& delta, std::uint64_t size_sectors) {
+  Plan plan;
+  plan.old_sectors = delta.size_sectors();
+  plan.new_sectors = size_sectors;
+  if (delta.kind() == Kind::Raw) {
+    plan.new_sectors = round_up(size_sectors, kRawUnit);
+    if (plan.new_sectors < plan.old_sectors) {
+      return fail(ExitCode::Param, "Error: new size " + std::to_string(size_sectors) + " is less than the old size " +
+                                       std::to_string(plan.old_sectors));
+    }
+  } else {
+    TRY(check_size(size_sectors, delta.header()));
+    TRY(image::grown_header(delta.header(), size_sectors));
+  }
+  const format::Header shape =
+      TRY(format::make_header(plan.new_sectors, delta.cluster_sectors(), format::Version::V2));
+  plan.cylinders = shape.cylinders;
+  plan.heads = shape.heads;
+  return plan;
+}
+
+Status apply(Delta& delta, const Plan& plan) {
+  if (delta.kind() == Kind::Raw) return image::resize_raw(delta.file(), plan.new_sectors * kSectorSize, kSectorSize);
+  return image::grow_image(delta, plan.new_sectors, {.cancelled = cancel_requested});
+}
+
+Status grow_file(const GrowRequest& request) {
+  Delta delta = TRY(open_delta(request.target, request.raw ? Kind::Raw : Kind::Ploop1, {.writable = true}));
+  const Plan plan = TRY(plan_growth(delta, request.size_sectors));
+  if (plan.nothing_to_do()) return {};
+  const CleanupSection section;
+  return apply(delta, plan);
+}
+
+/// The top image of a disk.
+Result<Delta> open_top(const descriptor::Disk& disk, bool allow_in_use) {
+  const std::vector<control::DeltaSpec> deltas = TRY(chain_deltas(disk, disk.top_uuid));
+  const Kind kind = deltas.back().kind == control::ImageKind::Raw ? Kind::Raw : Kind::Ploop1;
+  return open_delta(deltas.back().path, kind,
+                    {.allow_in_use = allow_in_use, .writable = true, .raw_cluster_sectors = disk.cluster_sectors});
+}
+
+void set_size(descriptor::Disk& disk, const Plan& plan) {
+  disk.size_sectors = plan.new_sectors;
+  disk.cylinders = plan.cylinders;
+  disk.heads = plan.heads;
+}
+
+Status grow_disk(const GrowRequest& request) {
+  descriptor::Locked locked = TRY(open_disk(request.target));
+  Delta top = TRY(open_top(locked.disk, false));
+  const Plan plan = TRY(plan_growth(top, request.size_sectors));
+  if (plan.nothing_to_do() && locked.disk.size_sectors == plan.new_sectors) return {};
+  const CleanupSection section;
+  set_size(locked.disk, plan);
+  TRY(write_intent(locked.path, {.op = std::string(kOp), .parameters = {{kSize, std::to_string(plan.new_sectors)}}}));
+  TRY(stage_descriptor(locked.disk, locked.path));
+  if (!plan.nothing_to_do()) TRY(apply(top, plan));
+  TRY(commit_descriptor(locked.path));
+  return remove_intent(locked.path);
+}
+
+}  // namespace
+
+Status grow(const GrowRequest& request) {
+  return descriptor::is_descriptor_name(request.target) ? grow_disk(request) : grow_file(request);
+}
+
+Result<Outcome> finish_grow(Interrupted& work) {
+  const auto wanted = work.intent.parameters.find(kSize);
+  const auto size = wanted == work.intent.parameters.end() ? std::nullopt : parse_c_integer(wanted->second);
+  if (!size) return fail(ExitCode::Busy, "the note does not say to which size");
+  Delta top = TRY(open_top(work.disk, true));
+  const Plan plan = TRY(plan_growth(top, *size));
+  // Also without a step left to do: it closes the image.
+  if (const Status applied = apply(top, plan); !applied) {
+    log_error("{}", applied.error().message());
+    return Outcome::Undone;
+  }
+  set_size(work.disk, plan);
+  TRY(descriptor::store(work.disk, work.path));
+  return Outcome::Finished;
+}
+
+}  // namespace ploop::ops

@@ -1,0 +1,27 @@
+// `grow`: a larger guest size for an image file, a disk or a running device. Partition table and file system are not
+// touched; `resize` does all of it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/result.hpp"
+#include "ops/recover.hpp"
+
+namespace ploop::ops {
+
+struct GrowRequest {
+  std::uint64_t size_sectors = 0;
+  std::string target;  ///< descriptor or image; not used with a device
+  bool raw = false;    ///< the image is raw
+};
+
+/// An image: its file in place, any size between old and new that a crash could show is one of the two. A disk: its top
+/// image and the descriptor. The same size is no error. ExitCode::Param for a smaller size, one that is not a multiple of
+/// the cluster, or too large a one; Open for an image that is in use or was not closed.
+Status grow(const GrowRequest& request);
+
+/// Finishes an interrupted growing of a disk, or undoes it when there is no room (ops/recover.cpp).
+Result<Outcome> finish_grow(Interrupted& work);
+
+}  // namespace ploop::ops

@@ -1,0 +1,39 @@
+#include "ops/image_files.hpp"
+
+#include "ops/running.hpp"
+
+namespace ploop::ops {
+namespace {
+
+using image::Delta;
+using image::Kind;
+
+tl::unexpected<Error> in_use(const std::string& path, std::string_view why) {
+  return fail(ExitCode::Open, "Image is in use " + path + std::string(why));
+}
+
+/// Why somebody else holds the image.
+std::string user_of(const std::string& path) {
+  const auto devices = devices_using(path);
+  if (devices && !devices->empty()) return " by device " + device_names(*devices);
+  return " by a device or another command";
+}
+
+}  // namespace
+
+Result<std::unique_ptr<io::PosixFile>> open_image_file(const std::string& path, bool writable) {
+  auto file = TRY(io::PosixFile::open(path, {.writable = writable, .direct = false, .exclusive_create = false}));
+  if (!TRY(file->try_lock(writable ? io::LockKind::Exclusive : io::LockKind::Shared))) return in_use(path, user_of(path));
+  return file;
+}
+
+Result<Delta> open_delta(const std::string& path, Kind kind, const image::OpenOptions& options) {
+  auto delta = Delta::open(TRY(open_image_file(path, options.writable)), kind, options);
+  if (delta) return delta;
+  if (delta.error().code == ExitCode::InUse) {
+    return in_use(path, ": it was not closed properly, 'ploop check -d' or a mount puts that right");
+  }
+  return delta;
+}
+
+}  // namespace ploop::ops
