@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "cli/snapshot_commands.hpp"
+
 namespace ploop::cli {
 namespace {
 
@@ -21,7 +23,12 @@ constexpr std::array kCommands = {
     Command{&kCheckText, run_check},
     Command{&kGrowText, run_grow},
     Command{&kMergeText, run_merge},
+    Command{&kSnapshotText, run_snapshot},
     Command{&kSnapshotListText, run_snapshot_list},
+    Command{&kSnapshotSwitchText, run_snapshot_switch},
+    Command{&kSnapshotDeleteText, run_snapshot_delete},
+    Command{&kSnapshotMergeText, run_snapshot_merge},
+    Command{&kTsnapshotText, run_tsnapshot},
     Command{&kRestoreDescriptorText, run_restore_descriptor},
     Command{&kStatText, run_stat},
     Command{&kStopText, run_stop},

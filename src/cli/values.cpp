@@ -48,6 +48,11 @@ Parsed<std::optional<std::uint32_t>> parse_blocksize(const CommandText& command,
   return static_cast<std::uint32_t>(*sectors);
 }
 
+Parsed<std::string> one_descriptor(const CommandText& command, const std::vector<std::string>& operands) {
+  if (operands.size() == 1) return operands.front();
+  return usage_error(command, operands.empty() ? "The descriptor is missing" : "There must be one descriptor only");
+}
+
 Parsed<FormatWord> parse_format(const CommandText& command, const std::string& text) {
   if (text == "raw") return FormatWord::Raw;
   if (text == "ploop1" || text == "expanded") return FormatWord::Ploop1;

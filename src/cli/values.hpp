@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "cli/arguments.hpp"
 
@@ -15,6 +16,9 @@ Parsed<std::uint64_t> parse_size(const CommandText& command, char option, const 
 Parsed<std::string> parse_uuid_option(const std::string& text);
 /// Cluster size in sectors: a power of two, 64 to 131072. 0 and "" mean the default: nothing.
 Parsed<std::optional<std::uint32_t>> parse_blocksize(const CommandText& command, const std::string& text);
+
+/// The single operand of commands that take a descriptor and nothing else.
+Parsed<std::string> one_descriptor(const CommandText& command, const std::vector<std::string>& operands);
 
 enum class FormatWord { Raw, Ploop1, Preallocated };
 Parsed<FormatWord> parse_format(const CommandText& command, const std::string& text);

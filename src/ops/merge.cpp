@@ -66,11 +66,6 @@ Result<image::CopyTotals> merge_in_place(const MergeFiles& request, const std::v
   return image::merge(sources, destination, options_of(request));
 }
 
-/// The new file until it is complete.
-std::string hidden_name(const std::string& path) {
-  return directory_of(path) + "/." + base_name(path) + ".ploop-merge";
-}
-
 /// A killed merge left it; nobody else has it when the lock is free.
 Status drop_leftover(const std::string& path) {
   if (::access(path.c_str(), F_OK) != 0) return {};
@@ -92,7 +87,7 @@ Result<image::CopyTotals> merge_to_new(const MergeFiles& request, const std::vec
   if (::lstat(target.c_str(), &info) == 0) {
     return fail(errno_error(ExitCode::Param, EEXIST, "Can't merge to new image " + request.new_image));
   }
-  const std::string work = hidden_name(target);
+  const std::string work = merge_work_file(target);
   TRY(drop_leftover(work));
   image::CreateOptions create;
   create.version = sources.front().header().version;
@@ -121,6 +116,10 @@ std::string describe(const MergeRequest& request) {
 }
 
 }  // namespace
+
+std::string merge_work_file(const std::string& new_image) {
+  return directory_of(new_image) + "/." + base_name(new_image) + ".ploop-merge";
+}
 
 Result<image::CopyTotals> merge_files(const MergeFiles& request) {
   TRY(refuse_same_file(request));

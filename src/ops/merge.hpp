@@ -36,6 +36,9 @@ struct MergeFiles {
 /// otherwise the sources are as they were and the destination carries the mark.
 Result<image::CopyTotals> merge_files(const MergeFiles& request);
 
+/// What the new file is called until it is complete; a killed merge leaves it.
+std::string merge_work_file(const std::string& new_image);
+
 /// `merge UPPER... BASE` of the command line.
 struct MergeRequest {
   std::vector<std::string> operands;  ///< topmost first, destination last

@@ -17,6 +17,7 @@
 #include "ops/prepare.hpp"
 #include "ops/recover.hpp"
 #include "ops/running.hpp"
+#include "ops/snapshot_delete.hpp"
 
 namespace ploop::ops {
 namespace {
@@ -118,27 +119,11 @@ Result<MountResult> attach_and_mount(const control::AttachSpec& spec, const Moun
 }
 
 Result<MountResult> mount_descriptor(const MountOptions& options) {
-  control::AttachSpec spec = TRY(basic_spec(options));
-  const descriptor::Locked locked = TRY(open_disk(options.operands.front()));
-  const descriptor::Disk& disk = locked.disk;
-  TRY(check_not_running(locked, options.component));
-  const std::string uuid = TRY(choose_node(disk, options));
-  TRY(check_mount_point(options.directory));
-  TRY(refuse_encrypted(disk, options));
-  spec.deltas = TRY(chain_deltas(disk, uuid, {options.allow_external}));
-  spec.deltas.back().read_only = options.read_only;
-  spec.raw_cluster_sectors = disk.cluster_sectors;
-  spec.descriptor = locked.path;
-  warn_about_host(spec.deltas);
-
-  const CleanupSection section;
-  TRY(repair_chain(spec.deltas, !options.read_only));
-  MountResult result = TRY(attach_and_mount(spec, options));
-  // From now on the numbers in the cache are not those of the file system any more.
-  if (options.component.empty() && (!options.read_only || !options.directory.empty())) {
-    if (const Status removed = fs::remove_usage_cache(disk.directory); !removed) {
-      log_error("{}", removed.error().message());
-    }
+  TRY(basic_spec(options));
+  OpenedDisk opened = TRY(open_disk(options.operands.front(), {.recovery = Recovery::TopSuffices}));
+  MountResult result = TRY(mount_opened(opened, options));
+  if (options.component.empty() && !options.read_only) {
+    if (const Status dropped = drop_surplus(opened); !dropped) log_error("{}", dropped.error().message());
   }
   return result;
 }
@@ -162,6 +147,32 @@ Result<MountResult> mount_list(const MountOptions& options) {
 }
 
 }  // namespace
+
+Result<MountResult> mount_opened(const descriptor::Locked& locked, const MountOptions& options) {
+  control::AttachSpec spec = TRY(basic_spec(options));
+  const descriptor::Disk& disk = locked.disk;
+  TRY(check_not_running(locked, options.component));
+  const std::string uuid = TRY(choose_node(disk, options));
+  TRY(refuse_half_done(locked.path, uuid));
+  TRY(check_mount_point(options.directory));
+  TRY(refuse_encrypted(disk, options));
+  spec.deltas = TRY(chain_deltas(disk, uuid, {options.allow_external}));
+  spec.deltas.back().read_only = options.read_only;
+  spec.raw_cluster_sectors = disk.cluster_sectors;
+  spec.descriptor = locked.path;
+  warn_about_host(spec.deltas);
+
+  const CleanupSection section;
+  TRY(repair_chain(spec.deltas, !options.read_only));
+  MountResult result = TRY(attach_and_mount(spec, options));
+  // From now on the numbers in the cache are not those of the file system any more.
+  if (options.component.empty() && (!options.read_only || !options.directory.empty())) {
+    if (const Status removed = fs::remove_usage_cache(disk.directory); !removed) {
+      log_error("{}", removed.error().message());
+    }
+  }
+  return result;
+}
 
 Result<MountResult> mount(const MountOptions& options) {
   ignore(control::cleanup_stale(), "leftovers of dead devices; what is really in the way fails by itself");

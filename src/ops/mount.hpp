@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "descriptor/store.hpp"
 
 namespace ploop::ops {
 
@@ -36,5 +37,8 @@ struct MountResult {
 /// ExitCode::Mount when a device already uses the disk, NoSnapshot for an unknown UUID, Param for a refused
 /// combination, else the code of the step.
 Result<MountResult> mount(const MountOptions& options);
+
+/// The same for a disk that the caller has opened; `options.operands` does not count.
+Result<MountResult> mount_opened(const descriptor::Locked& locked, const MountOptions& options);
 
 }  // namespace ploop::ops

@@ -13,6 +13,7 @@
 #include "base/paths.hpp"
 #include "descriptor/open_beneath.hpp"
 #include "ops/grow.hpp"
+#include "ops/snapshot_merge.hpp"
 
 namespace ploop::ops {
 namespace {
@@ -26,6 +27,7 @@ constexpr std::array kHandlers = {
     Handled{"snapshot", settle_files},
     Handled{"snapshot-switch", settle_files},
     Handled{"snapshot-delete", settle_files},
+    Handled{"snapshot-merge", finish_merge},
 };
 
 bool names(const descriptor::Disk& disk, const std::string& file) {
@@ -36,7 +38,7 @@ std::string describe(const Intent& intent) {
   return intent.op + (intent.uuid.empty() ? "" : " of " + intent.uuid);
 }
 
-Status recover(const std::string& path, const Intent& intent) {
+Result<Outcome> recover(const std::string& path, const Intent& intent) {
   const auto handled = std::ranges::find_if(kHandlers, [&](const Handled& h) { return h.op == intent.op; });
   if (handled == kHandlers.end()) {
     return fail(ExitCode::Busy, "An interrupted '" + intent.op + "' is noted in " + intent_path(path) +
@@ -51,26 +53,61 @@ Status recover(const std::string& path, const Intent& intent) {
   TRY(remove_intent(path));
   log(LogLevel::Progress, "The interrupted {} was {}", describe(intent),
       outcome == Outcome::Finished ? "finished" : "undone");
-  return {};
+  return outcome;
 }
 
-Status recover_if_needed(const std::string& path) {
-  const std::optional<Intent> intent = TRY(read_intent(path));
-  if (!intent) return {};
-  return recover(path, *intent);
+bool may_stay(Recovery recovery, const std::optional<Intent>& intent) {
+  if (recovery == Recovery::BestEffort) return true;
+  return recovery == Recovery::TopSuffices && intent && intent->parameters.contains(kHalfDone);
+}
+
+/// Completes what was interrupted, if anything was.
+Status recover_into(OpenedDisk& disk, Recovery recovery) {
+  auto intent = read_intent(disk.path);
+  if (intent && !*intent) return {};
+  auto outcome = intent ? recover(disk.path, **intent) : fail(Error(intent.error()));
+  if (outcome) {
+    disk.recovered = std::move(*intent);
+    disk.outcome = *outcome;
+    return {};
+  }
+  if (!may_stay(recovery, intent ? *intent : std::nullopt)) return fail(std::move(outcome).error());
+  log_error("{}", outcome.error().message());
+  return {};
 }
 
 }  // namespace
 
-Result<descriptor::Locked> open_disk(const std::string& path, const OpenDiskOptions& options) {
-  std::string canonical = TRY(descriptor::resolve(path));
-  descriptor::DescriptorLock lock = TRY(descriptor::DescriptorLock::acquire(canonical, options.lock));
-  if (Status recovered = recover_if_needed(canonical); !recovered) {
-    if (options.recovery == Recovery::Required) return fail(std::move(recovered).error());
-    log_error("{}", recovered.error().message());
+bool OpenedDisk::just_finished(std::string_view op, std::string_view request) const {
+  if (!recovered || outcome != Outcome::Finished || recovered->op != op) return false;
+  const auto asked = recovered->parameters.find(kRequest);
+  return asked != recovered->parameters.end() && asked->second == request;
+}
+
+Result<OpenedDisk> open_disk(const std::string& path, const OpenDiskOptions& options) {
+  OpenedDisk opened;
+  opened.path = TRY(descriptor::resolve(path));
+  opened.lock = TRY(descriptor::DescriptorLock::acquire(opened.path, options.lock));
+  TRY(recover_into(opened, options.recovery));
+  opened.disk = TRY(descriptor::load(opened.path));
+  return opened;
+}
+
+Status refuse_half_done(const std::string& descriptor_path, std::string_view uuid) {
+  const std::optional<Intent> intent = TRY(read_intent(descriptor_path));
+  if (!intent) return {};
+  const auto nodes = intent->parameters.find(kHalfDone);
+  if (nodes == intent->parameters.end()) return {};
+  std::string_view rest = nodes->second;
+  while (!rest.empty()) {
+    const std::string_view node = rest.substr(0, rest.find(' '));
+    if (same_uuid(node, uuid)) {
+      return fail(ExitCode::Busy, "Snapshot " + std::string(uuid) + " is being merged, and that was interrupted: its own content is "
+                                  "not there any more");
+    }
+    rest.remove_prefix(std::min(node.size() + 1, rest.size()));
   }
-  descriptor::Disk disk = TRY(descriptor::load(canonical));
-  return descriptor::Locked{std::move(lock), std::move(canonical), std::move(disk)};
+  return {};
 }
 
 Result<Outcome> settle_files(Interrupted& work) {
@@ -94,11 +131,12 @@ Status stage_descriptor(descriptor::Disk& disk, const std::string& descriptor_pa
   return descriptor::store(disk, staged_path(descriptor_path));
 }
 
-Status commit_descriptor(const std::string& descriptor_path) {
+Status commit_descriptor(const std::string& descriptor_path, Rollback& rollback) {
   const std::string staged = staged_path(descriptor_path);
   if (::rename(staged.c_str(), descriptor_path.c_str()) != 0) {
     return fail_errno(ExitCode::Rename, "rename " + staged + " to " + descriptor_path);
   }
+  rollback.commit();
   return sync_parent_directory(descriptor_path);
 }
 

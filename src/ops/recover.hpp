@@ -17,19 +17,32 @@ namespace ploop::ops {
 
 enum class Recovery {
   Required,    ///< an operation that can't be finished or undone is an error: ExitCode::Busy, or that of the step
+  TopSuffices, ///< it is logged, and the note stays, when only lower nodes are affected: for mount. See refuse_half_done()
   BestEffort,  ///< it is logged, and the note stays: for umount, which must always be possible
 };
+
+/// What became of an interrupted operation.
+enum class Outcome { Finished, Undone };
 
 struct OpenDiskOptions {
   descriptor::LockOptions lock = {};
   Recovery recovery = Recovery::Required;
 };
 
-/// Resolves, locks, recovers, loads. Errors as descriptor::lock_and_load(). Recovering logs one line.
-Result<descriptor::Locked> open_disk(const std::string& path, const OpenDiskOptions& options = {});
+/// A disk under its lock, and what was recovered on the way.
+struct OpenedDisk : descriptor::Locked {
+  std::optional<Intent> recovered;  ///< the interrupted operation, when there was one that could be completed
+  Outcome outcome = Outcome::Undone;
+  /// True when the operation that `request` describes was interrupted before and has just been finished: a user who repeats a
+  /// command must not get it twice. Operations put their words into the parameter "request".
+  [[nodiscard]] bool just_finished(std::string_view op, std::string_view request) const;
+};
 
-/// What became of an interrupted operation.
-enum class Outcome { Finished, Undone };
+/// Resolves, locks, recovers, loads. Errors as descriptor::lock_and_load(). Recovering logs one line.
+Result<OpenedDisk> open_disk(const std::string& path, const OpenDiskOptions& options = {});
+
+/// After Recovery::TopSuffices: ExitCode::Busy when the content of this node belongs to an operation that is not completed.
+Status refuse_half_done(const std::string& descriptor_path, std::string_view uuid);
 
 /// What a handler works on. The descriptor is locked; `disk` is what it says.
 struct Interrupted {
@@ -37,6 +50,11 @@ struct Interrupted {
   descriptor::Disk& disk;   ///< a handler that stores another one leaves it here
   const Intent& intent;
 };
+/// Parameter of notes: UUIDs, separated by blanks, of nodes whose own content is not right until the operation is finished.
+inline constexpr const char* kHalfDone = "half-done";
+/// Parameter of notes: what the user asked for, for OpenedDisk::just_finished().
+inline constexpr const char* kRequest = "request";
+
 using RecoverHandler = Result<Outcome> (*)(Interrupted& work);
 
 /// For operations whose only durable change to the disk is the exchange of the descriptor: the files of `creates` and `consumes`
@@ -48,8 +66,9 @@ Result<Outcome> settle_files(Interrupted& work);
 std::string staged_path(const std::string& descriptor_path);
 /// Writes the new descriptor there, durable. Logs "Storing PATH.tmp".
 Status stage_descriptor(descriptor::Disk& disk, const std::string& descriptor_path);
-/// The staged one becomes the descriptor, durable when it returns. ExitCode::Rename.
-Status commit_descriptor(const std::string& descriptor_path);
+/// The staged one becomes the descriptor, durable when it returns. ExitCode::Rename: nothing has changed. With any other code it
+/// has taken place, but may not be durable: `rollback` is committed, and the note tells the next command.
+Status commit_descriptor(const std::string& descriptor_path, Rollback& rollback);
 /// Takes the staged one away. From here on nobody, not even a running device, can commit it any more.
 Status unstage_descriptor(const std::string& descriptor_path);
 

@@ -84,7 +84,8 @@ TEST_F(Recover, WhatTheDescriptorNamesIsFinished) {
   ASSERT_TRUE(write_intent(
       path(), {.op = "snapshot-switch", .uuid = kA, .creates = {"new.hdd"}, .consumes = {"root.hdd"}}));
   ASSERT_TRUE(stage_descriptor(*disk, path()));
-  ASSERT_TRUE(commit_descriptor(path()));
+  Rollback rollback;
+  ASSERT_TRUE(commit_descriptor(path(), rollback));
   const auto locked = open_disk(path());
   ASSERT_TRUE(locked) << locked.error().message();
   EXPECT_TRUE(stdfs::exists(file("new.hdd")));

@@ -1,0 +1,71 @@
+#include "ops/disk_use.hpp"
+
+#include <sys/sysmacros.h>
+
+#include <algorithm>
+
+#include "descriptor/image_path.hpp"
+#include "descriptor/tree_edit.hpp"
+#include "fs/holders.hpp"
+#include "ops/attach.hpp"
+
+namespace ploop::ops {
+namespace {
+
+/// Somebody who made a device with `tsnapshot` says himself when he has done with it.
+bool is_reserved(const DeviceState& device) { return device.component.starts_with('~'); }
+
+/// Unmounts and detaches a device that nobody uses; false when somebody does.
+Result<bool> put_away(const DeviceState& device) {
+  if (is_reserved(device)) return false;
+  const std::vector<fs::MountPoint> mounts = TRY(mounts_of(device));
+  for (const fs::MountPoint& mount : mounts) {
+    if (!fs::file_system_holders(mount.device).empty()) return false;
+  }
+  for (const fs::MountPoint& mount : mounts) {
+    if (!fs::unmount_filesystem(mount.directory, {.retries = 0})) return false;
+  }
+  return detach(device, std::chrono::milliseconds(0)).has_value();
+}
+
+}  // namespace
+
+Result<DiskUse> disk_use(const descriptor::Disk& disk, const std::string& path) {
+  DiskUse use;
+  const std::string top = real_file(disk, descriptor::top_image(disk).file);
+  for (DeviceState& device : TRY(if_visible(devices_of(disk, path)))) {
+    const bool writes = !device.read_only && !device.deltas.empty() && device.deltas.back().path == top;
+    if (writes) {
+      use.running = std::move(device);
+    } else {
+      use.others.push_back(std::move(device));
+    }
+  }
+  return use;
+}
+
+std::string real_file(const descriptor::Disk& disk, const std::string& file) {
+  return descriptor::image_path(disk.directory, file).value_or(file);
+}
+
+std::optional<std::size_t> level_of(const DeviceState& device, const std::string& file) {
+  const auto found = std::ranges::find_if(device.deltas, [&](const control::DeltaSpec& d) { return d.path == file; });
+  if (found == device.deltas.end()) return std::nullopt;
+  return static_cast<std::size_t>(found - device.deltas.begin());
+}
+
+Status free_node(const DiskUse& use, const descriptor::Disk& disk, const std::string& uuid) {
+  const std::string file = real_file(disk, disk.find_image(uuid)->file);
+  const bool temporary = disk.find_shot(uuid)->temporary;
+  std::vector<DeviceState> busy;
+  for (const DeviceState& device : use.others) {
+    if (!level_of(device, file)) continue;
+    const bool shows_it = device.deltas.back().path == file;
+    if (temporary && shows_it && TRY(put_away(device))) continue;
+    busy.push_back(device);
+  }
+  if (busy.empty()) return {};
+  return fail(ExitCode::Busy, "Snapshot " + uuid + " is busy by device(s): " + device_names(busy) + ": unmount it first");
+}
+
+}  // namespace ploop::ops

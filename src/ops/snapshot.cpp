@@ -1,0 +1,68 @@
+#include "ops/snapshot.hpp"
+
+#include <unistd.h>
+
+#include "base/log.hpp"
+#include "base/paths.hpp"
+#include "descriptor/image_path.hpp"
+#include "descriptor/tree_edit.hpp"
+#include "ops/cancel.hpp"
+#include "ops/new_delta.hpp"
+#include "ops/prepare.hpp"
+#include "ops/snapshot_delete.hpp"
+
+namespace ploop::ops {
+namespace {
+
+/// What the new top must be like. Of a stopped disk: a top that a crash left marked is repaired first, and one that somebody
+/// else works on is refused.
+Result<format::Header> shape_of_top(const descriptor::Disk& disk, const DiskUse& use) {
+  if (use.running) {
+    return format::make_header(use.running->size_sectors, use.running->cluster_sectors,
+                               use.running->version == 1 ? format::Version::V1 : format::Version::V2);
+  }
+  const std::string path = TRY(descriptor::image_path(disk.directory, descriptor::top_image(disk).file));
+  control::DeltaSpec top{path, control::ImageKind::Ploop1, false};
+  if (disk.base_is_raw() && disk.images.size() == 1) top.kind = control::ImageKind::Raw;
+  TRY(repair_chain({top}, true));
+  return shape_above(disk, disk.top_uuid);
+}
+
+}  // namespace
+
+Status take_snapshot(descriptor::Locked& locked, const DiskUse& use, const std::string& uuid, bool temporary) {
+  if (use.running) return fail(ExitCode::Param, "The disk runs as " + device_name(*use.running) + ": unmount it first");
+  const format::Header shape = TRY(shape_of_top(locked.disk, use));
+  const std::string file = descriptor::new_delta_file(locked.disk);
+  descriptor::Disk next = locked.disk;
+  descriptor::add_snapshot(next, uuid, file, temporary);
+
+  Intent intent{.op = "snapshot", .uuid = uuid, .parameters = {{kRequest, uuid}}};
+  intent.creates.push_back(TRY(intent_name(locked.path, file)));
+  TRY(write_intent(locked.path, intent));
+  Rollback rollback;
+  rollback.add([&] { ignore(remove_intent(locked.path), "the first error is the one to report"); });
+  log(LogLevel::Detail, "Adding snapshot {}", kTopUuid);
+  rollback.add([&] { ignore(unstage_descriptor(locked.path), "the first error is the one to report"); });
+  TRY(stage_descriptor(next, locked.path));
+  TRY(create_delta(file, shape));
+  rollback.add([&] { ::unlink(file.c_str()); });
+  TRY(stop_if_cancelled());
+  TRY(commit_descriptor(locked.path, rollback));
+  locked.disk = std::move(next);
+  log(LogLevel::Progress, "ploop snapshot {} has been successfully created", uuid);
+  return remove_intent(locked.path);
+}
+
+Status snapshot(const SnapshotOptions& options) {
+  OpenedDisk opened = TRY(open_disk(options.descriptor));
+  if (options.uuid && opened.just_finished("snapshot", *options.uuid)) return {};
+  const std::string uuid = options.uuid.value_or(generate_uuid());
+  TRY(descriptor::plan_snapshot(opened.disk, uuid));
+  const CleanupSection section;
+  TRY(drop_surplus(opened));
+  const DiskUse use = TRY(disk_use(opened.disk, opened.path));
+  return take_snapshot(opened, use, uuid, false);
+}
+
+}  // namespace ploop::ops

@@ -1,0 +1,25 @@
+// `snapshot`: the current state of a disk is frozen under a name, and a new, empty top takes the writes from now on.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/result.hpp"
+#include "ops/disk_use.hpp"
+#include "ops/recover.hpp"
+
+namespace ploop::ops {
+
+struct SnapshotOptions {
+  std::string descriptor;
+  std::optional<std::string> uuid;  ///< nothing makes one up
+};
+
+/// Logs the name. ExitCode::Param: the name is taken, too many snapshots; otherwise the code of the step, and the disk is as
+/// it was.
+Status snapshot(const SnapshotOptions& options);
+
+/// The part under the lock, for everybody who takes snapshots. `temporary`: it goes again when nobody uses it.
+Status take_snapshot(descriptor::Locked& locked, const DiskUse& use, const std::string& uuid, bool temporary);
+
+}  // namespace ploop::ops

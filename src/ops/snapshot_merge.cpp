@@ -1,0 +1,226 @@
+#include "ops/snapshot_merge.hpp"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/log.hpp"
+#include "base/paths.hpp"
+#include "descriptor/image_path.hpp"
+#include "ops/cancel.hpp"
+#include "ops/disk_use.hpp"
+#include "ops/merge.hpp"
+#include "ops/prepare.hpp"
+
+namespace ploop::ops {
+namespace {
+
+using descriptor::Disk;
+using descriptor::MergePlan;
+
+/// One merge that has its own note and its own commit. A range on a running disk takes two: the lower levels first.
+struct Step {
+  MergePlan plan;  ///< one node only: its file is copied to the new one
+  std::string new_file = {};
+  std::string request = {};
+  bool resume = false;
+  ProgressCallback progress = {};
+};
+
+/// What a step works on.
+struct Work {
+  const std::string& path;
+  Disk& disk;
+};
+
+bool is_raw_base(const Disk& disk, const std::string& uuid) {
+  return disk.base_is_raw() && same_uuid(disk.find_shot(uuid)->parent, kNoUuid);
+}
+
+std::string shown(const Disk& disk, const std::string& file) {
+  const std::string prefix = disk.directory == "/" ? "/" : disk.directory + "/";
+  return file.starts_with(prefix) ? file.substr(prefix.size()) : file;
+}
+
+/// "Offline snapshot merge {C} -> {P}", "Merging image: up.hdd -> low.hdd".
+void log_plan(const Disk& disk, const MergePlan& plan, const std::string& new_file, bool online) {
+  const std::string_view place = online ? "Online" : "Offline";
+  if (plan.nodes.size() == 2) {
+    const bool temporary = disk.find_shot(plan.lower())->temporary;
+    log(LogLevel::Progress, "{} {}snapshot merge {} -> {}{}", place, temporary ? "temporary " : "", plan.upper(),
+        plan.lower(), is_raw_base(disk, plan.lower()) ? " (raw)" : "");
+  } else {
+    log(LogLevel::Progress, "{} merge of {} snapshots", place, plan.nodes.size() - 1);
+  }
+  std::string sources;
+  const std::vector<std::string> files = descriptor::files_of(disk, plan);
+  const std::size_t read = files.size() - (new_file.empty() ? 1 : 0);
+  for (std::size_t i = 0; i < read; ++i) sources += (i == 0 ? "" : " ") + shown(disk, files[i]);
+  log(LogLevel::Progress, "Merging image{}: {} -> {}{}", read == 1 ? "" : "s", sources, new_file.empty() ? "" : "(new) ",
+      shown(disk, new_file.empty() ? files.back() : new_file));
+}
+
+/// The note of a step.
+Result<Intent> intent_of(const Work& work, const Step& step, const std::vector<std::string>& gone) {
+  Intent intent{.op = "snapshot-merge", .uuid = step.plan.upper()};
+  for (const std::string& file : gone) intent.consumes.push_back(TRY(intent_name(work.path, file)));
+  intent.parameters = {{"lower", step.plan.lower()}, {kRequest, step.request}};
+  if (step.new_file.empty()) {
+    std::string half_done;
+    for (std::size_t i = 1; i < step.plan.nodes.size(); ++i) half_done += (i == 1 ? "" : " ") + step.plan.nodes[i];
+    intent.parameters[kHalfDone] = half_done;
+  } else {
+    intent.creates = {TRY(intent_name(work.path, step.new_file)),
+                      TRY(intent_name(work.path, merge_work_file(step.new_file)))};
+  }
+  return intent;
+}
+
+Result<MergeFiles> files_for(const Work& work, const Step& step) {
+  MergeFiles files;
+  files.sources = TRY(descriptor::image_paths(work.disk, descriptor::files_of(work.disk, step.plan)));
+  files.destination = std::move(files.sources.back());
+  files.sources.pop_back();
+  files.raw = is_raw_base(work.disk, step.plan.lower());
+  files.nothing_below = same_uuid(work.disk.find_shot(step.plan.lower())->parent, kNoUuid);
+  files.new_image = step.new_file;
+  files.resume = step.resume;
+  files.progress = step.progress;
+  return files;
+}
+
+/// A crash since the interruption may have left any of the files marked.
+Status repair_for_resume(const Work& work, const MergeFiles& files) {
+  std::vector<control::DeltaSpec> deltas;
+  for (const std::string& file : files.sources) deltas.push_back({file});
+  if (!files.raw) deltas.push_back({files.destination});
+  static_cast<void>(work);
+  return repair_chain(deltas, true);
+}
+
+/// Did a failed merge of files change nothing?
+bool untouched(const Error& error) {
+  return error.code == ExitCode::Open || error.code == ExitCode::Format || error.code == ExitCode::Param;
+}
+
+Status run_offline(const Work& work, const Step& step, Rollback& rollback) {
+  const MergeFiles files = TRY(files_for(work, step));
+  if (step.resume) TRY(repair_for_resume(work, files));
+  if (auto merged = merge_files(files); !merged) {
+    Error error = std::move(merged).error();
+    // Half of it is in the lower file now: it can only be finished.
+    if (step.new_file.empty() && !untouched(error)) {
+      rollback.commit();
+      error.what += "; the disk can be used, and its next command goes on with the merge";
+    }
+    return fail(std::move(error));
+  }
+  if (step.new_file.empty()) rollback.commit();
+  Rollback nothing;
+  return commit_descriptor(work.path, step.new_file.empty() ? nothing : rollback);
+}
+
+/// Notes, stages, merges, commits, removes what is not named any more.
+Status run_step(Work work, const Step& step) {
+  Disk next = work.disk;
+  const std::vector<std::string> gone = descriptor::merge_nodes(next, step.plan, step.new_file);
+  const Intent intent = TRY(intent_of(work, step, gone));
+  Rollback rollback;
+  if (!step.resume) {
+    TRY(write_intent(work.path, intent));
+    rollback.add([&] { ignore(remove_intent(work.path), "the first error is the one to report"); });
+  }
+  rollback.add([&] { ignore(unstage_descriptor(work.path), "the first error is the one to report"); });
+  TRY(stage_descriptor(next, work.path));
+  TRY(run_offline(work, step, rollback));
+  work.disk = std::move(next);
+  for (const std::string& file : gone) TRY(remove_image(work.path, file));
+  return remove_intent(work.path);
+}
+
+/// How many nodes of the plan the running device has.
+std::size_t count_running(const Disk& disk, const DiskUse& use, const MergePlan& plan) {
+  if (!use.running) return 0;
+  const std::vector<std::string> files = descriptor::files_of(disk, plan);
+  return static_cast<std::size_t>(
+      std::ranges::count_if(files, [&](const std::string& f) { return level_of(*use.running, real_file(disk, f)).has_value(); }));
+}
+
+Status refuse_mixed(const DiskUse& use, const MergePlan& plan, std::size_t running) {
+  if (running == 0 || running == plan.nodes.size()) return {};
+  return fail(ExitCode::Param,
+              (plan.nodes.size() == 2 ? "Inconsistency detected: " : "Can't do mixed merge: ") + std::to_string(running) + " of " +
+                  std::to_string(plan.nodes.size()) + " images belong to the running device " + device_name(*use.running));
+}
+
+Result<MergePlan> plan_of(const Disk& disk, const SnapshotMergeOptions& options) {
+  if (options.all) return descriptor::plan_merge_all(disk);
+  const std::string upper = options.uuid.value_or(disk.top_uuid);
+  return options.lower ? descriptor::plan_merge_range(disk, upper, *options.lower) : descriptor::plan_merge_pair(disk, upper);
+}
+
+std::string request_of(const SnapshotMergeOptions& options) {
+  if (options.all) return "all";
+  return "merge " + options.uuid.value_or("top") + " " + options.lower.value_or("parent") + " " + options.new_file;
+}
+
+/// Absolute name of -n; it must be free, and in the disk's directory like every image.
+Result<std::string> resolve_new_file(const OpenedDisk& disk, const MergePlan& plan, const std::string& name) {
+  std::string file = TRY(canonical_new_path(name, ExitCode::Create));
+  struct stat info {};
+  if (::lstat(file.c_str(), &info) == 0) {
+    return fail(errno_error(ExitCode::Param, EEXIST, "Can't merge to new image " + name));
+  }
+  TRY(intent_name(disk.path, file));
+  if (is_raw_base(disk.disk, plan.lower())) {
+    return fail(ExitCode::Open, "Can't merge to new image " + name + ": the base image is raw, merge into it instead");
+  }
+  return file;
+}
+
+}  // namespace
+
+Status merge_nodes(descriptor::Locked& locked, const MergeOrder& order) {
+  const DiskUse use = TRY(disk_use(locked.disk, locked.path));
+  const std::size_t running = count_running(locked.disk, use, order.plan);
+  TRY(refuse_mixed(use, order.plan, running));
+  for (const std::string& uuid : order.plan.nodes) TRY(free_node(use, locked.disk, uuid));
+  const CleanupSection section;
+  log_plan(locked.disk, order.plan, order.new_file, running != 0);
+  if (running != 0) return fail(ExitCode::Param, "The disk runs as " + device_name(*use.running) + ": unmount it first");
+  return run_step({locked.path, locked.disk}, {.plan = order.plan,
+                                               .new_file = order.new_file,
+                                               .request = order.request,
+                                               .progress = order.progress});
+}
+
+Result<Outcome> finish_merge(Interrupted& work) {
+  const auto lower = work.intent.parameters.find("lower");
+  if (lower == work.intent.parameters.end() || !work.intent.creates.empty()) return settle_files(work);
+  const auto plan = descriptor::plan_merge_range(work.disk, work.intent.uuid, lower->second);
+  if (!plan) return settle_files(work);
+  const DiskUse use = TRY(disk_use(work.disk, work.path));
+  for (const std::string& uuid : plan->nodes) TRY(free_node(use, work.disk, uuid));
+  const CleanupSection section;
+  TRY(run_step({work.path, work.disk}, {.plan = *plan, .request = {}, .resume = true}));
+  return Outcome::Finished;
+}
+
+Status snapshot_merge(const SnapshotMergeOptions& options) {
+  OpenedDisk opened = TRY(open_disk(options.descriptor));
+  MergeOrder order;
+  order.request = request_of(options);
+  order.progress = options.progress;
+  const bool done = opened.just_finished("snapshot-merge", order.request);
+  if (!done) {
+    order.plan = TRY(plan_of(opened.disk, options));
+    if (!options.new_file.empty()) order.new_file = TRY(resolve_new_file(opened, order.plan, options.new_file));
+    TRY(merge_nodes(opened, order));
+  }
+  const bool one = !options.all && !options.lower;
+  log(LogLevel::Progress, "{}", one ? "ploop snapshot has been successfully merged" : "Snapshots successfully merged");
+  return {};
+}
+
+}  // namespace ploop::ops
