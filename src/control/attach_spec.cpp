@@ -20,7 +20,8 @@ Status check_limits(const AttachSpec& spec) {
     const bool top = level + 1 == spec.deltas.size();
     if (delta.path.empty() || delta.path.front() != '/') return refuse("Image path is not absolute: " + delta.path);
     if (delta.kind == ImageKind::Raw && level != 0) return refuse("Only the base may be a raw image: " + delta.path);
-    if (delta.read_only != (!top || spec.read_only)) return refuse("Only the top of a writable device is written");
+    const bool written = !spec.read_only && (top || (spec.merging && level + 2 == spec.deltas.size()));
+    if (delta.read_only == written) return refuse("Only the top of a writable device is written");
   }
   return {};
 }
@@ -70,6 +71,7 @@ std::string encode_attach_spec(const AttachSpec& spec) {
                       {"deltas", deltas_to_json(spec.deltas)},
                       {"raw_cluster_sectors", spec.raw_cluster_sectors},
                       {"read_only", spec.read_only},
+                      {"merging", spec.merging},
                       {"component", spec.component},
                       {"descriptor", bytes_to_json(spec.descriptor)},
                       {"transport", spec.transport},
@@ -79,7 +81,7 @@ std::string encode_attach_spec(const AttachSpec& spec) {
 Result<AttachSpec> decode_attach_spec(std::string_view text) {
   const Json json = TRY(parse_object(text, kWhat));
   TRY(only_fields(json,
-                  {"device_number", "deltas", "raw_cluster_sectors", "read_only", "component", "descriptor", "transport",
+                  {"device_number", "deltas", "raw_cluster_sectors", "read_only", "merging", "component", "descriptor", "transport",
                    "on_enospc"},
                   kWhat));
   AttachSpec spec;
@@ -87,6 +89,7 @@ Result<AttachSpec> decode_attach_spec(std::string_view text) {
   spec.deltas = TRY(deltas_from_json(json));
   spec.raw_cluster_sectors = TRY(number_field<std::uint32_t>(json, "raw_cluster_sectors"));
   spec.read_only = TRY(bool_field(json, "read_only"));
+  spec.merging = TRY(bool_field(json, "merging"));
   spec.component = TRY(string_field(json, "component"));
   if (!json.contains("descriptor")) return fail(ExitCode::Protocol, "\"descriptor\" is missing");
   spec.descriptor = TRY(bytes_from_json(json["descriptor"], "descriptor"));

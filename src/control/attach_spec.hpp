@@ -35,6 +35,7 @@ struct AttachSpec {
   std::vector<DeltaSpec> deltas;  ///< base first
   std::uint32_t raw_cluster_sectors = 2048;  ///< cluster size of a raw base; other deltas know theirs
   bool read_only = false;
+  bool merging = false;           ///< go on with a live merge: the last delta is drained into the one below, both are written
   std::string component;          ///< "" is the default component
   std::string descriptor;         ///< absolute path of DiskDescriptor.xml, informational; may be ""
   std::string transport = "fuse";

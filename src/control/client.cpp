@@ -53,18 +53,22 @@ Result<Client> Client::connect(int device_number) {
   return Client(TRY(connect_to(control_path(device_number))));
 }
 
-Result<std::string> Client::call(const std::string& method, const std::string& params) {
+Result<std::string> Client::call(const std::string& method, const std::string& params,
+                                 const std::function<void(std::string_view)>& on_event) {
   Request request;
   request.id = next_id_++;
   request.method = method;
   request.params = params;
   TRY(send_all(socket_, encode_request(request)));
-  const Clock::time_point deadline = Clock::now() + timeout_;
+  Clock::time_point deadline = Clock::now() + timeout_;
   LineBuffer lines(kMaxReply);
   for (;;) {
     while (std::optional<std::string> line = lines.next()) {
       Reply reply = TRY(decode_reply(*line));
-      if (!reply.is_event && reply.id == request.id) return std::move(reply.result);
+      if (reply.id != request.id) continue;
+      if (!reply.is_event) return std::move(reply.result);
+      deadline = Clock::now() + timeout_;  // it is alive and working
+      if (on_event) on_event(reply.result);
     }
     if (lines.overflown()) return fail(ExitCode::Protocol, "The device's answer is too long");
     lines.append(TRY(receive(socket_, deadline)));
@@ -84,6 +88,39 @@ Status Client::flush() {
   TRY(call("flush"));
   return {};
 }
+
+Status Client::change(const std::string& method, const ChainChange& change) {
+  TRY(call(method, encode_chain_change(change)));
+  return {};
+}
+
+Status Client::push_delta(const DeltaSpec& top, const CommitPoint& commit) {
+  return change("push_delta", {.deltas = {top}, .size_sectors = 0, .level = 0, .commit = commit});
+}
+
+Status Client::merge_top(const CommitPoint& commit, const std::function<void(std::uint64_t, std::uint64_t)>& progress) {
+  const auto on_event = [&](std::string_view text) {
+    const Result<MaintenanceState> state = decode_maintenance(text);
+    if (state && progress) progress(state->done, state->total);
+  };
+  const ChainChange change{.deltas = {}, .size_sectors = 0, .level = 0, .commit = commit};
+  TRY(call("merge_top", encode_chain_change(change), on_event));
+  return {};
+}
+
+Status Client::lend(std::size_t level) {
+  return change("lend", {.deltas = {}, .size_sectors = 0, .level = static_cast<std::uint32_t>(level), .commit = {}});
+}
+
+Status Client::set_lower(const std::vector<DeltaSpec>& lower, const CommitPoint& commit) {
+  return change("set_lower", {.deltas = lower, .size_sectors = 0, .level = 0, .commit = commit});
+}
+
+Status Client::grow(std::uint64_t size_sectors, const CommitPoint& commit) {
+  return change("grow", {.deltas = {}, .size_sectors = size_sectors, .level = 0, .commit = commit});
+}
+
+Result<MaintenanceState> Client::maintenance() { return decode_maintenance(TRY(call("maintenance"))); }
 
 Result<TrackStart> Client::track_start() { return decode_track_start(TRY(call("track_start"))); }
 

@@ -2,10 +2,13 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <string>
+#include <vector>
 
 #include "base/fd.hpp"
 #include "base/result.hpp"
+#include "control/chain_messages.hpp"
 #include "control/device_state.hpp"
 #include "control/track_messages.hpp"
 
@@ -25,6 +28,24 @@ class Client {
   /// See detach_device(), which also waits for the end of the daemon.
   Status detach();
 
+  // Changes of a running device. ExitCode::Busy while another maintenance operation runs, or the error of the step that
+  // failed otherwise; the device goes on as it was then. `commit` is renamed while the device stands still.
+
+  /// A live snapshot: `top` (an empty delta, complete and durable) takes the writes from now on. Everything acknowledged before is in
+  /// the former top, which is closed cleanly.
+  Status push_delta(const DeltaSpec& top, const CommitPoint& commit);
+  /// Moves the top into the level below, under I/O, then drops it and passes the commit point. Joins or resumes one that was
+  /// begun. `progress` gets bytes done and in total; may be empty.
+  Status merge_top(const CommitPoint& commit, const std::function<void(std::uint64_t, std::uint64_t)>& progress = {});
+  /// The device gives up its shared lock on a lower level, so that the caller can lock and write the file in a way that does
+  /// not change what the device reads. Ends with set_lower().
+  Status lend(std::size_t level);
+  /// All levels below the top become these, opened and read anew; the guest must see the same bytes.
+  Status set_lower(const std::vector<DeltaSpec>& lower, const CommitPoint& commit);
+  /// The device, its top image included, gets this size, which must be larger and a multiple of the cluster.
+  Status grow(std::uint64_t size_sectors, const CommitPoint& commit);
+  Result<MaintenanceState> maintenance();
+
   /// The write tracker on the top's file, see engine/tracker.hpp and docs/control-protocol.md. It belongs to this connection: when
   /// that closes, tracking ends. ExitCode::Busy while another maintenance operation runs; Param when it is not on.
   Result<TrackStart> track_start();
@@ -40,7 +61,9 @@ class Client {
  private:
   explicit Client(Fd socket) : socket_(std::move(socket)) {}
   /// Sends one request and gives the text of "result".
-  Result<std::string> call(const std::string& method, const std::string& params = "{}");
+  Result<std::string> call(const std::string& method, const std::string& params = "{}",
+                           const std::function<void(std::string_view)>& on_event = {});
+  Status change(const std::string& method, const ChainChange& change);
 
   Fd socket_;
   std::uint64_t next_id_ = 1;

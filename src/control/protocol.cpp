@@ -55,6 +55,10 @@ std::string encode_result(std::uint64_t id, std::string_view result) {
   return to_line(Json{{"id", id}, {"result", Json::parse(parse_text(result))}}) + "\n";
 }
 
+std::string encode_event(std::uint64_t id, std::string_view event) {
+  return to_line(Json{{"id", id}, {"event", Json::parse(parse_text(event))}}) + "\n";
+}
+
 std::string encode_error(std::uint64_t id, const Error& error) {
   return to_line(Json{{"id", id}, {"error", error_to_json(error)}}) + "\n";
 }
@@ -68,8 +72,9 @@ Result<Reply> decode_reply(std::string_view line) {
     reply.result = to_line(*result);
     return reply;
   }
-  if (json.contains("event")) {
+  if (const auto event = json.find("event"); event != json.end()) {
     reply.is_event = true;
+    reply.result = to_line(*event);
     return reply;
   }
   return fail(ExitCode::Protocol, std::string(kWhat) + ": neither result nor error");

@@ -11,7 +11,7 @@
 namespace ploop::control {
 
 /// Longest line that either end accepts, newline included.
-inline constexpr std::size_t kMaxLine = 64 * 1024;
+inline constexpr std::size_t kMaxLine = 1024 * 1024;
 
 /// What a command sends to a daemon that it started, when the device shall outlive it.
 inline constexpr char kKeepDevice = 'k';
@@ -30,12 +30,14 @@ std::string encode_request(const Request& request);
 /// `result` is the text of a JSON object.
 std::string encode_result(std::uint64_t id, std::string_view result);
 std::string encode_error(std::uint64_t id, const Error& error);
+/// News of a long operation, before its result. `event` is the text of a JSON object.
+std::string encode_event(std::uint64_t id, std::string_view event);
 
 /// What a device answers: the text of "result", or the device's error. Nothing for an event or an answer to another id.
 struct Reply {
   bool is_event = false;
   std::uint64_t id = 0;
-  std::string result;
+  std::string result;  ///< or the text of "event"
 };
 Result<Reply> decode_reply(std::string_view line);
 

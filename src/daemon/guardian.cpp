@@ -174,6 +174,11 @@ void Guardian::on_worker(const Message& message) {
   if (message.name == "ready" && phase_ == Phase::Starting) return worker_ready(message);
   if (message.name == "error" && phase_ == Phase::Starting) return end(control::decode_error_object(message.body));
   if (message.name == "detach") return begin_detach();
+  if (message.name == "chain") return change_chain(message);
+  if (message.name == "resize") {
+    ignore(keeper_.send("resize"), "a dead keeper is noticed by its end");
+    return;
+  }
   log_error("unexpected message from the worker: {}", message.name);
 }
 
@@ -188,7 +193,36 @@ void Guardian::worker_ready(const Message& message) {
   phase_ = Phase::Attaching;
 }
 
+/// The worker holds the device, and everything is durable in the images. Until the answer it does nothing, so that what this
+/// process knows of the chain is what the descriptor says.
+void Guardian::change_chain(const Message& message) {
+  Result<control::ChainState> next = control::decode_chain_state(message.body);
+  const Status passed = next ? pass_commit_point(*next) : fail(next.error());
+  if (passed) {
+    spec_.deltas = state_.deltas = next->deltas;
+    spec_.merging = next->merging;
+    state_.size_sectors = next->size_sectors;
+    if (const Status saved = control::save_state(state_); !saved) log_error("{}", saved.error().message());
+    ignore(worker_.send("state", control::encode_device_state(state_)), "a dead worker is noticed by its end");
+  }
+  const std::string body = passed ? "{}" : "{\"error\":" + control::encode_error_object(passed.error()) + "}";
+  ignore(worker_.send("chain", body), "a dead worker is noticed by its end");
+}
+
+Status Guardian::pass_commit_point(const control::ChainState& next) {
+  const control::CommitPoint& commit = next.commit;
+  if (commit.empty()) return {};
+  if (::rename(commit.from.c_str(), commit.to.c_str()) != 0) return fail_errno(ExitCode::Rename, "rename " + commit.from);
+  // Renamed is changed, whatever follows: a failing sync leaves the new name in place.
+  if (const Status synced = sync_parent_directory(commit.to); !synced) log_error("{}", synced.error().message());
+  return {};
+}
+
 void Guardian::on_keeper(const Message& message) {
+  if (message.name == "resized") {
+    ignore(worker_.send("resized", message.body), "a dead worker is noticed by its end");
+    return;
+  }
   if (phase_ == Phase::Attaching) {
     if (message.name == "attached") return loop_attached(message);
     if (message.name == "error") return end(control::decode_error_object(message.body));

@@ -20,6 +20,7 @@
 #include "base/fd.hpp"
 #include "base/result.hpp"
 #include "control/attach_spec.hpp"
+#include "control/chain_messages.hpp"
 #include "control/device_state.hpp"
 #include "control/registry.hpp"
 #include "daemon/channel.hpp"
@@ -48,6 +49,8 @@ class Guardian {
   void on_keeper(const Message& message);
   void worker_ready(const Message& message);
   void loop_attached(const Message& message);
+  void change_chain(const Message& message);
+  Status pass_commit_point(const control::ChainState& next);
   void begin_detach();
   void close(const std::string& released);
   void end(const Error& error);

@@ -33,6 +33,8 @@ Error busy_image(const std::string& path) {
   return Error{ExitCode::Mount, 0, "Image " + path + " is in use by another process"};
 }
 
+}  // namespace
+
 Result<image::Delta> open_image(const control::DeltaSpec& delta, std::uint32_t raw_cluster_sectors) {
   io::PosixOpenOptions options;
   options.writable = !delta.read_only;
@@ -48,8 +50,6 @@ Result<image::Delta> open_image(const control::DeltaSpec& delta, std::uint32_t r
   const image::Kind kind = delta.kind == control::ImageKind::Raw ? image::Kind::Raw : image::Kind::Ploop1;
   return image::Delta::open(std::move(file), kind, understand);
 }
-
-}  // namespace
 
 Result<std::vector<image::Delta>> open_images(const control::AttachSpec& spec) {
   std::vector<image::Delta> deltas;

@@ -15,4 +15,7 @@ namespace ploop::daemon {
 /// writable device may be marked in use (its writer died; the lock says that it is gone), lower ones may not.
 Result<std::vector<image::Delta>> open_images(const control::AttachSpec& spec);
 
+/// One of them.
+Result<image::Delta> open_image(const control::DeltaSpec& delta, std::uint32_t raw_cluster_sectors);
+
 }  // namespace ploop::daemon

@@ -20,9 +20,12 @@ using transport::fuse::LoopDevice;
 
 constexpr int kFirstFreeFd = 5;
 
-Result<LoopDevice> attach(const Fd& mount, bool read_only) {
-  const Fd file = TRY(transport::fuse::open_root_file(mount, !read_only));
-  return LoopDevice::attach(file, read_only);
+/// The loop device takes over the size that the FUSE file has now.
+void resize(LoopDevice& loop, const Fd& file, Channel& guardian) {
+  const Status resized = loop.take_size_of(file);
+  std::string body = "{}";
+  if (!resized) body = "{\"error\":" + control::encode_error_object(resized.error()) + "}";
+  ignore(guardian.send("resized", body), "a guardian that is gone takes the keeper with it");
 }
 
 /// A mounted device or partition is claimed exclusively; that is known without touching anything.
@@ -52,8 +55,9 @@ bool release(LoopDevice& loop, Channel& guardian) {
 }
 
 [[noreturn]] void run(Channel guardian, Fd mount, bool read_only) {
-  Result<LoopDevice> loop = attach(mount, read_only);
-  mount.reset();  // the loop device holds the file now, which holds the mount
+  const Result<Fd> file = transport::fuse::open_root_file(mount, !read_only);
+  Result<LoopDevice> loop = file ? LoopDevice::attach(*file, read_only) : fail(file.error());
+  mount.reset();  // the loop device and `file` hold the file, which holds the mount
   if (!loop) {
     ignore(guardian.send("error", control::encode_error_object(loop.error())), "nobody to tell");
     ::_exit(1);
@@ -67,6 +71,7 @@ bool release(LoopDevice& loop, Channel& guardian) {
     const Result<Message> message = guardian.wait(-1);
     if (!message) ::_exit(1);
     if (message->name == "release" && release(*loop, guardian)) ::_exit(0);
+    if (message->name == "resize") resize(*loop, *file, guardian);
   }
 }
 

@@ -35,7 +35,8 @@ Result<LiveMap> LiveMap::create(int fd, std::uint64_t bytes) {
 Result<LiveMap> LiveMap::adopt(int fd, std::uint64_t bytes) {
   struct stat file {};
   if (::fstat(fd, &file) != 0) return fail_errno(ExitCode::Stat, "stat the cluster map");
-  if (static_cast<std::uint64_t>(file.st_size) != bytes) {
+  // Longer when the worker died while it was making the device larger.
+  if (static_cast<std::uint64_t>(file.st_size) < bytes) {
     return fail(ExitCode::Format, "The cluster map that was left belongs to another device");
   }
   return map(fd, bytes);
@@ -45,7 +46,19 @@ Result<LiveMap> LiveMap::map(int fd, std::uint64_t bytes) {
   void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
   if (memory == MAP_FAILED) return fail_errno(ExitCode::Malloc, "map the cluster map");
   if (::mlock(memory, bytes) != 0) log(LogLevel::Detail, "Can't lock the cluster map into memory");
-  return LiveMap({static_cast<std::byte*>(memory), bytes});
+  return LiveMap(fd, {static_cast<std::byte*>(memory), bytes});
+}
+
+Status LiveMap::grow(std::uint64_t bytes) {
+  if (bytes <= memory_.size()) return {};
+  if (::posix_fallocate(fd_, 0, static_cast<off_t>(bytes)) != 0) {
+    return fail(ExitCode::Malloc, "No space for a larger cluster map in the runtime directory");
+  }
+  void* memory = ::mremap(memory_.data(), memory_.size(), bytes, MREMAP_MAYMOVE);
+  if (memory == MAP_FAILED) return fail_errno(ExitCode::Malloc, "enlarge the cluster map");
+  memory_ = {static_cast<std::byte*>(memory), bytes};
+  if (::mlock(memory, bytes) != 0) log(LogLevel::Detail, "Can't lock the cluster map into memory");
+  return {};
 }
 
 LiveMap::~LiveMap() {

@@ -18,18 +18,21 @@ Result<Fd> make_map_file(int number);
 /// A mapping of the map file, all of it in memory. Unmapped by destruction.
 class LiveMap {
  public:
-  /// Gives the file `bytes` zero bytes and maps them. ExitCode::Malloc.
+  /// Gives the file `bytes` zero bytes and maps them. `fd` outlives the mapping. ExitCode::Malloc.
   static Result<LiveMap> create(int fd, std::uint64_t bytes);
-  /// Maps what another process left. ExitCode::Format when it has not this size.
+  /// Maps the first `bytes` bytes of what another process left. ExitCode::Format when there is less.
   static Result<LiveMap> adopt(int fd, std::uint64_t bytes);
-  LiveMap(LiveMap&& other) noexcept : memory_(std::exchange(other.memory_, {})) {}
+  /// Makes file and mapping larger; memory() may be at another place afterwards. ExitCode::Malloc: everything is as before.
+  Status grow(std::uint64_t bytes);
+  LiveMap(LiveMap&& other) noexcept : fd_(other.fd_), memory_(std::exchange(other.memory_, {})) {}
   LiveMap& operator=(LiveMap&&) = delete;
   ~LiveMap();
   [[nodiscard]] std::span<std::byte> memory() const { return memory_; }
 
  private:
-  explicit LiveMap(std::span<std::byte> memory) : memory_(memory) {}
+  LiveMap(int fd, std::span<std::byte> memory) : fd_(fd), memory_(memory) {}
   static Result<LiveMap> map(int fd, std::uint64_t bytes);
+  int fd_;  ///< not owned
   std::span<std::byte> memory_;
 };
 

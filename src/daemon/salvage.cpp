@@ -45,6 +45,7 @@ Status salvage(const control::AttachSpec& spec, const Fd& map) {
   config.deltas = std::move(deltas);
   config.map_memory = live.memory();
   config.adopt_map = true;
+  config.overlay = spec.merging;
   config.on_no_space = engine::OnNoSpace::Fail;
   const auto device = TRY(engine::Device::open(*ring, std::move(config)));
   return device->close();

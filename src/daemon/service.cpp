@@ -67,14 +67,22 @@ struct Service::Idle {
   void await_resume() const noexcept {}
 };
 
-Service::Service(io::UringRing& ring, engine::Device& device, Channel& guardian, Fd wakeup)
-    : ring_(ring), device_(device), tracking_(device), guardian_(guardian), wakeup_(std::move(wakeup)) {}
+Service::Service(io::UringRing& ring, engine::Device& device, Channel& guardian, Fd wakeup, Operations::Parts working)
+    : ring_(ring),
+      device_(device),
+      tracking_(device),
+      guardian_(guardian),
+      wakeup_(std::move(wakeup)),
+      operations_(std::move(working), {[this](const control::Call& call, const Status& status) { answer(call, status); },
+                                       [this](const control::Call& call, const std::string& event) {
+                                         server_->reply(call, control::encode_event(call.request.id, event));
+                                       }}) {}
 
 Result<std::unique_ptr<Service>> Service::start(io::UringRing& ring, engine::Device& device, Channel& guardian,
-                                                Fd control_socket) {
+                                                Fd control_socket, Operations::Parts working) {
   Fd wakeup{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
   if (!wakeup) return fail_errno(ExitCode::System, "make an eventfd");
-  std::unique_ptr<Service> service(new Service(ring, device, guardian, std::move(wakeup)));
+  std::unique_ptr<Service> service(new Service(ring, device, guardian, std::move(wakeup), std::move(working)));
   Service* self = service.get();
   // On the server's thread: hand over and wake the ring.
   const auto hand_over = [self](control::Call call) {
@@ -141,7 +149,10 @@ Service::Endless Service::serve_flushes(Service& self) {
 }
 
 void Service::run_command(control::Call call) {
-  if (call.closed) return tracking_.connection_closed(call.connection);
+  if (call.closed) {
+    tracking_.connection_closed(call.connection);
+    return operations_.connection_closed(call.connection);
+  }
   const std::string& method = call.request.method;
   if (method == "ping") return answer(call, {});
   if (method == "stats") {
@@ -151,6 +162,11 @@ void Service::run_command(control::Call call) {
     const Result<std::string> result = tracking_.run(call);
     if (!result) return answer(call, fail(result.error()));
     return server_->reply(call, control::encode_result(call.request.id, *result));
+  }
+  if (Operations::handles(method)) return operations_.run(std::move(call));
+  if (method == "maintenance") {
+    const std::string state = control::encode_maintenance(operations_.state());
+    return server_->reply(call, control::encode_result(call.request.id, state));
   }
   if (method == "info") {
     if (state_.empty()) return answer(call, fail(ExitCode::Busy, "The device is not attached yet"));
@@ -170,8 +186,10 @@ void Service::run_command(control::Call call) {
 }
 
 void Service::on_guardian(const Message& message) {
-  if (message.name == "attached") {
+  if (message.name == "attached" || message.name == "state") {
     state_ = message.body;
+  } else if (operations_.on_guardian(message)) {
+    return;
   } else if (message.name == "releasing") {
     // Writes that wait for space would keep the keeper from writing back, for ever.
     device_.stop_waiting_for_space();

@@ -12,6 +12,7 @@
 #include "base/result.hpp"
 #include "control/server.hpp"
 #include "daemon/channel.hpp"
+#include "daemon/operations.hpp"
 #include "daemon/tracking.hpp"
 #include "engine/device.hpp"
 #include "io/uring_ring.hpp"
@@ -21,7 +22,8 @@ namespace ploop::daemon {
 class Service {
  public:
   /// Starts serving `control_socket`; `guardian` stays the caller's. ExitCode::System.
-  static Result<std::unique_ptr<Service>> start(io::UringRing& ring, engine::Device& device, Channel& guardian, Fd control_socket);
+  static Result<std::unique_ptr<Service>> start(io::UringRing& ring, engine::Device& device, Channel& guardian, Fd control_socket,
+                                                Operations::Parts working);
   ~Service();
   Service(const Service&) = delete;
   Service& operator=(const Service&) = delete;
@@ -33,7 +35,7 @@ class Service {
   struct Endless;
   struct Readable;
   struct Idle;
-  Service(io::UringRing& ring, engine::Device& device, Channel& guardian, Fd wakeup);
+  Service(io::UringRing& ring, engine::Device& device, Channel& guardian, Fd wakeup, Operations::Parts working);
 
   static Endless serve_commands(Service& self);
   static Endless serve_guardian(Service& self);
@@ -55,6 +57,7 @@ class Service {
   std::coroutine_handle<> flusher_;   ///< set while it has nothing to do
   std::string state_;                 ///< text of the device state, "" until attached
   Status written_back_;               ///< what the keeper said about the page cache
+  Operations operations_;
   std::vector<std::coroutine_handle<>> tasks_;
   std::unique_ptr<control::Server> server_;
 };

@@ -49,6 +49,7 @@ Result<Parts> build(const control::AttachSpec& spec, Channel& guardian, Fd contr
   engine::DeviceConfig config;
   config.deltas = std::move(deltas);
   config.writable = !spec.read_only;
+  config.overlay = spec.merging;
   config.map_memory = parts.map->memory();
   config.on_no_space = spec.on_enospc == control::OnEnospc::Fail ? engine::OnNoSpace::Fail : engine::OnNoSpace::Pause;
   parts.device = TRY(engine::Device::open(*parts.ring, std::move(config)));
@@ -59,7 +60,8 @@ Result<Parts> build(const control::AttachSpec& spec, Channel& guardian, Fd contr
   options.discard_granularity = parts.device->levels() == 1 ? kSingleGranularity : cluster_bytes;
   parts.transport = TRY(transport::fuse::Pump::create(*parts.ring, *parts.device, kFuseFd, options));
   TRY(parts.transport->greet());
-  parts.service = TRY(Service::start(*parts.ring, *parts.device, guardian, std::move(control_socket)));
+  Operations::Parts working{*parts.ring, *parts.device, *parts.transport, *parts.map, guardian, spec};
+  parts.service = TRY(Service::start(*parts.ring, *parts.device, guardian, std::move(control_socket), std::move(working)));
 
   state.size_sectors = parts.device->size_bytes() / kSectorSize;
   state.cluster_sectors = cluster_bytes / kSectorSize;

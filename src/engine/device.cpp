@@ -208,6 +208,9 @@ Status Core::close() {
 }
 
 std::uint64_t Device::map_bytes(std::span<const image::Delta> deltas) { return geometry_of(deltas, false).map_bytes(); }
+std::uint64_t Device::map_bytes(std::uint64_t size_bytes, std::uint64_t cluster_bytes) {
+  return MapGeometry{div_up(size_bytes, cluster_bytes), cluster_bytes}.map_bytes();
+}
 
 Device::Device() : stats_(std::make_unique<Stats>()) {}
 Device::~Device() = default;

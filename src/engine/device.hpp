@@ -72,6 +72,8 @@ class Device {
  public:
   /// Bytes of map memory for this stack.
   static std::uint64_t map_bytes(std::span<const image::Delta> deltas);
+  /// The same for a disk of this size, in bytes.
+  static std::uint64_t map_bytes(std::uint64_t size_bytes, std::uint64_t cluster_bytes);
 
   /// Checks that the deltas form a stack, builds the map, and marks the top in use (durably) when writable. Uses the files
   /// synchronously; the ring is used from the first execute() on. ExitCode::Format, Param, Read, Write, Fsync.

@@ -40,7 +40,7 @@ Task<int> Core::hold(Core& self) {
 
 /// Goes on. The requests of the queue are resumed from here.
 void Core::release() {
-  map_.finish();
+  if (!gone_) map_.finish();
   held_ = false;
   ExecuteAwaiter* a = held_first_;
   held_first_ = nullptr;

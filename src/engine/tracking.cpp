@@ -1,6 +1,7 @@
 // The device's side of the write tracker: how far the top's file reaches, and switching.
 
 #include <cerrno>
+#include <string>
 
 #include "engine/core.hpp"
 
@@ -27,7 +28,12 @@ Status Device::track_start() {
     limit = std::max(limit, core.top_is_raw_ ? core.cluster_count_ << core.cluster_shift_
                                              : core.allocator_.limit() << core.cluster_shift_);
   }
-  return core_->tracker_.start(limit);
+  if (!begin(Maintenance::Track)) {
+    return fail(ExitCode::Busy, "The device is busy with another operation (" + std::string(maintenance_name(maintenance_)) + ")");
+  }
+  Status started = core_->tracker_.start(limit);
+  if (!started) end();
+  return started;
 }
 
 Result<std::uint64_t> Device::top_used_bytes() const { return core_->top_used_bytes(); }
@@ -43,10 +49,15 @@ Result<Tracker::Batch> Device::track_read(std::span<FileExtent> out) {
 
 Status Device::track_stop() {
   const std::uint64_t used = TRY(core_->top_used_bytes());
-  return core_->tracker_.stop(used, core_->top_writes_ > 0);
+  TRY(core_->tracker_.stop(used, core_->top_writes_ > 0));
+  end();
+  return {};
 }
 
-void Device::track_abort() { core_->tracker_.abort(); }
+void Device::track_abort() {
+  core_->tracker_.abort();
+  if (maintenance_ == Maintenance::Track) end();
+}
 const Tracker& Device::tracker() const { return core_->tracker_; }
 const io::BlockFile& Device::top_file() const { return *core_->top_; }
 

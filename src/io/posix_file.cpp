@@ -58,6 +58,14 @@ Result<bool> PosixFile::try_lock(LockKind kind) {
   return fail_errno(ExitCode::Lock, "lock " + name_);
 }
 
+Status PosixFile::unlock() {
+  struct flock lock {};
+  lock.l_type = F_UNLCK;
+  lock.l_whence = SEEK_SET;
+  if (::fcntl(native_handle(), F_OFD_SETLK, &lock) != 0) return fail_errno(ExitCode::Lock, "unlock " + name_);
+  return {};
+}
+
 std::int64_t PosixFile::read(std::span<std::byte> data, std::uint64_t offset) {
   std::size_t done = 0;
   while (done < data.size()) {

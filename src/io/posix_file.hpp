@@ -29,6 +29,8 @@ class PosixFile final : public BlockFile {
   /// Open-file-description lock on the whole file, without waiting; held until the last descriptor and the last operation in flight are
   /// gone. False: somebody else holds it. ExitCode::Lock for any other failure.
   Result<bool> try_lock(LockKind kind);
+  /// Gives the lock up. ExitCode::Lock.
+  Status unlock();
 
   std::int64_t read(std::span<std::byte> data, std::uint64_t offset) override;
   std::int64_t write(std::span<const std::byte> data, std::uint64_t offset) override;

@@ -25,6 +25,8 @@ class Transport {
   /// Serves requests until the kernel says that the device is gone, then returns; no request is in flight then. Fails with
   /// ExitCode::DeviceIoctl when the connection breaks in another way.
   virtual Status run() = 0;
+  /// The engine device has another size; requests are judged by it from now on.
+  virtual void size_changed() = 0;
 };
 
 }  // namespace ploop::transport

@@ -86,6 +86,16 @@ Status LoopDevice::flush() {
   return {};
 }
 
+Status LoopDevice::take_size_of(const Fd& file) {
+  struct statx facts {};
+  // Forced: the kernel believes the size it heard last, and the loop device asks nobody.
+  if (::statx(file.get(), "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_SIZE, &facts) != 0) {
+    return fail_errno(ExitCode::Stat, "ask for the new size");
+  }
+  if (::ioctl(device_.get(), LOOP_SET_CAPACITY, 0) != 0) return fail_errno(ExitCode::DeviceIoctl, "resize " + path_);
+  return {};
+}
+
 Result<bool> LoopDevice::release() {
   device_.reset();
   // Opened again, the device shows whether the close was the last one. Not yet cleared and held again is the same state as

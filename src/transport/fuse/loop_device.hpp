@@ -26,6 +26,8 @@ class LoopDevice {
 
   /// Writes back what buffered writers left in the page cache, and flushes. ExitCode::Fsync.
   Status flush();
+  /// Asks the FUSE file for its size and takes it over. ExitCode::Stat, DeviceIoctl.
+  Status take_size_of(const Fd& file);
   /// Lets go of the device. True: the kernel has cleared it. False: somebody else has it open; it is held again.
   Result<bool> release();
 

@@ -38,6 +38,7 @@ class Pump final : public Transport {
   Status greet() override;
   [[nodiscard]] TransportInfo info() const override { return {"fuse", can_resend_}; }
   Status run() override;
+  void size_changed() override { limits_.device_bytes = device_.size_bytes(); }
 
  private:
   struct Tag;

@@ -1,0 +1,55 @@
+// Changing the levels or the size of a running device: what commands ask and what the daemon's processes tell each other.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.hpp"
+#include "control/attach_spec.hpp"
+
+namespace ploop::control {
+
+/// The moment at which a change becomes true, also after a crash: the daemon renames `from` to `to` and makes that durable
+/// while the device stands still. Both absolute, in one directory; both empty: there is nothing to rename.
+struct CommitPoint {
+  std::string from;
+  std::string to;
+  [[nodiscard]] bool empty() const { return to.empty(); }
+  bool operator==(const CommitPoint&) const = default;
+};
+
+/// What the device is to become. Each method uses its part.
+struct ChainChange {
+  std::vector<DeltaSpec> deltas;   ///< push_delta: the new top; set_lower: all levels below the top, base first
+  std::uint64_t size_sectors = 0;  ///< grow
+  std::uint32_t level = 0;         ///< lend
+  CommitPoint commit;
+  bool operator==(const ChainChange&) const = default;
+};
+
+/// ExitCode::Protocol for malformed text, ExitCode::Param for paths that are not absolute or a rename between directories.
+std::string encode_chain_change(const ChainChange& change);
+Result<ChainChange> decode_chain_change(std::string_view text);
+
+/// Worker to guardian: the device as it is from now on, once the commit point is passed.
+struct ChainState {
+  std::vector<DeltaSpec> deltas;
+  bool merging = false;  ///< the last delta is being drained into the one below
+  std::uint64_t size_sectors = 0;
+  CommitPoint commit;
+};
+std::string encode_chain_state(const ChainState& state);
+Result<ChainState> decode_chain_state(std::string_view text);
+
+/// What a device is busy with: OFF, SNAPSHOT, MERGE, REPLACE, GROW, RELOC or TRACK, and how far in bytes where that is known.
+struct MaintenanceState {
+  std::string name = "OFF";
+  std::uint64_t done = 0;
+  std::uint64_t total = 0;
+};
+std::string encode_maintenance(const MaintenanceState& state);
+Result<MaintenanceState> decode_maintenance(std::string_view text);
+
+}  // namespace ploop::control

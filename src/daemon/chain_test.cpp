@@ -1,0 +1,230 @@
+// Levels and sizes of real running devices, under a writer that verifies what it wrote.
+#include <gtest/gtest.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+
+#include <atomic>
+#include <cstring>
+#include <thread>
+
+#include "base/aligned_buffer.hpp"
+#include "daemon/live_device.hpp"
+
+namespace ploop::control {
+namespace {
+
+/// Writes blocks that say where they belong and how often they were written, all over the device, until it is stopped.
+class Writer {
+ public:
+  static constexpr std::size_t kBlock = 4096;
+  static constexpr std::size_t kStride = 16 * kBlock;
+  Writer(const std::string& device, std::uint64_t blocks) : device_(device), generation_(blocks) {
+    thread_ = std::thread([this] { run(); });
+  }
+  ~Writer() { stop(); }
+  void stop() {
+    stop_ = true;
+    if (thread_.joinable()) thread_.join();
+  }
+  /// After stop(): every block reads as it was written last.
+  void verify(const std::string& device) const {
+    const Result<Fd> fd = open_file(device, O_RDONLY | O_DIRECT);
+    ASSERT_TRUE(fd);
+    AlignedBuffer buffer(kBlock);
+    std::uint64_t wrong = 0;
+    for (std::uint64_t n = 0; n < generation_.size(); ++n) {
+      ASSERT_EQ(::pread(fd->get(), buffer.data(), kBlock, static_cast<off_t>(n * kStride)), static_cast<ssize_t>(kBlock));
+      std::uint64_t words[2];
+      std::memcpy(words, buffer.data(), sizeof words);
+      const bool right = generation_[n] == 0 ? words[1] == 0 : words[0] == n && words[1] == generation_[n];
+      wrong += right ? 0 : 1;
+    }
+    EXPECT_EQ(wrong, 0u) << "blocks are not what was written last";
+  }
+  [[nodiscard]] bool failed() const { return failed_; }
+
+ private:
+  void run() {
+    const Result<Fd> fd = open_file(device_, O_WRONLY | O_DIRECT);
+    AlignedBuffer buffer(kBlock);
+    std::uint64_t x = 88172645463325252u;
+    while (!stop_ && fd) {
+      x ^= x << 13;
+      x ^= x >> 7;
+      x ^= x << 17;
+      const std::uint64_t n = x % generation_.size();
+      const std::uint64_t words[2] = {n, generation_[n] + 1};
+      for (std::size_t at = 0; at < kBlock; at += sizeof words) std::memcpy(buffer.data() + at, words, sizeof words);
+      if (::pwrite(fd->get(), buffer.data(), kBlock, static_cast<off_t>(n * kStride)) != static_cast<ssize_t>(kBlock)) failed_ = true;
+      ++generation_[n];
+    }
+    if (!fd || ::fsync(fd->get()) != 0) failed_ = true;
+  }
+  std::string device_;
+  std::vector<std::uint64_t> generation_;
+  std::atomic<bool> stop_{false};
+  std::atomic<bool> failed_{false};
+  std::thread thread_;
+};
+
+class LiveChain : public LiveDevice {
+ protected:
+  static constexpr std::uint64_t kBlocks = kSizeSectors * 512 / Writer::kStride;
+  DeltaSpec new_top(const std::string& name) {
+    make_image(name);
+    return {path(name), ImageKind::Ploop1, false};
+  }
+  /// A staged descriptor and what it replaces, as commands have them.
+  CommitPoint staged(const std::string& content) {
+    std::ofstream(path("descriptor.tmp")) << content;
+    return {path("descriptor.tmp"), path("descriptor")};
+  }
+  std::string described() {
+    std::ifstream in(path("descriptor"));
+    std::string text;
+    std::getline(in, text);
+    return text;
+  }
+};
+
+TEST_F(LiveChain, SnapshotAndMergeUnderWrites) {
+  const Result<DeviceState> state = attach_device(spec());
+  ASSERT_TRUE(state) << state.error().message();
+  Writer writer(state->backing_device, kBlocks);
+  Result<Client> client = Client::connect(0);
+  ASSERT_TRUE(client);
+  for (const char* name : {"second", "third"}) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    const Status pushed = client->push_delta(new_top(name), staged(name));
+    ASSERT_TRUE(pushed) << pushed.error().message();
+    EXPECT_EQ(described(), name);
+  }
+  EXPECT_EQ(client->info()->deltas.size(), 3u);
+  EXPECT_EQ(list_devices()->front().deltas.size(), 3u);
+  for (const std::size_t left : {2u, 1u}) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    std::uint64_t seen = 0;
+    const Status merged = client->merge_top(staged("merged"), [&](std::uint64_t, std::uint64_t total) { seen = total; });
+    ASSERT_TRUE(merged) << merged.error().message();
+    EXPECT_GT(seen, 0u);
+    EXPECT_EQ(client->info()->deltas.size(), left);
+    EXPECT_FALSE(client->info()->deltas.back().read_only);
+  }
+  EXPECT_EQ(client->maintenance()->name, "OFF");
+  writer.stop();
+  EXPECT_FALSE(writer.failed());
+  writer.verify(state->backing_device);
+  ASSERT_TRUE(detach_device(*state));
+  const Result<DeviceState> again = attach_device(spec());
+  ASSERT_TRUE(again) << again.error().message();
+  writer.verify(again->backing_device);
+}
+
+TEST_F(LiveChain, GrowsUnderWrites) {
+  const Result<DeviceState> state = attach_device(spec());
+  ASSERT_TRUE(state) << state.error().message();
+  Writer writer(state->backing_device, kBlocks);
+  Result<Client> client = Client::connect(0);
+  ASSERT_TRUE(client);
+  ASSERT_TRUE(client->push_delta(new_top("second"), {}));
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  // Far enough that the table needs another cluster, so that data has to move.
+  const std::uint64_t larger = 600'000 * 2048ull;
+  const Status grown = client->grow(larger, staged("larger"));
+  ASSERT_TRUE(grown) << grown.error().message();
+  EXPECT_EQ(described(), "larger");
+  EXPECT_EQ(attribute(*state, "size"), std::to_string(larger));
+  EXPECT_EQ(client->info()->size_sectors, larger);
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  writer.stop();
+  EXPECT_FALSE(writer.failed());
+  writer.verify(state->backing_device);
+  {
+    const Result<Fd> device = open_file(state->backing_device, O_RDWR | O_DIRECT);
+    ASSERT_TRUE(device);
+    AlignedBuffer block(4096);
+    std::memset(block.data(), 0x5a, block.size());
+    ASSERT_EQ(::pwrite(device->get(), block.data(), block.size(), static_cast<off_t>(larger * 512 - 4096)), 4096);
+  }
+  EXPECT_EQ(client->grow(larger - 2048, {}).error().code, ExitCode::Param) << "smaller";
+  EXPECT_EQ(client->grow(larger + 1, {}).error().code, ExitCode::Param) << "no whole cluster";
+  // The lower level is smaller; a merge makes it as large.
+  const Status merged = client->merge_top({});
+  ASSERT_TRUE(merged) << merged.error().message();
+  writer.verify(state->backing_device);
+  ASSERT_TRUE(detach_device(*state));
+  const Result<DeviceState> again = attach_device(spec(true));
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->size_sectors, larger);
+  writer.verify(again->backing_device);
+}
+
+TEST_F(LiveChain, LowerLevelsAreExchangedUnderWrites) {
+  const Result<DeviceState> state = attach_device(spec());
+  ASSERT_TRUE(state) << state.error().message();
+  Writer writer(state->backing_device, kBlocks);
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  Result<Client> client = Client::connect(0);
+  ASSERT_TRUE(client->push_delta(new_top("second"), {}));
+  std::filesystem::copy_file(path("image"), path("copy"));
+  const Status replaced = client->set_lower({{path("copy"), ImageKind::Ploop1, true}}, staged("replaced"));
+  ASSERT_TRUE(replaced) << replaced.error().message();
+  EXPECT_EQ(described(), "replaced");
+  std::filesystem::remove(path("image"));
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  writer.stop();
+  writer.verify(state->backing_device);
+  EXPECT_EQ(client->info()->deltas.front().path, path("copy"));
+}
+
+TEST_F(LiveChain, WhatCannotBeDoneChangesNothing) {
+  const Result<DeviceState> state = attach_device(spec());
+  ASSERT_TRUE(state);
+  Result<Client> client = Client::connect(0);
+  EXPECT_EQ(client->merge_top({}).error().code, ExitCode::Param) << "nothing below";
+  EXPECT_EQ(client->lend(0).error().code, ExitCode::Param) << "the top";
+  EXPECT_EQ(client->push_delta({path("absent"), ImageKind::Ploop1, false}, {}).error().code, ExitCode::Open);
+  EXPECT_EQ(client->push_delta({path("image"), ImageKind::Ploop1, false}, {}).error().code, ExitCode::Mount) << "itself";
+  const Status lost = client->push_delta(new_top("second"), {path("no-such-file"), path("descriptor")});
+  EXPECT_EQ(lost.error().code, ExitCode::Rename);
+  EXPECT_EQ(client->info()->deltas.size(), 1u);
+  EXPECT_EQ(client->maintenance()->name, "OFF");
+  const Result<Fd> device = open_file(state->backing_device, O_WRONLY);
+  EXPECT_EQ(::pwrite(device->get(), "x", 1, 0), 1);
+  EXPECT_EQ(::fsync(device->get()), 0);
+}
+
+TEST_F(LiveChain, AWorkerKilledInTheMiddleOfAMergeLosesNothing) {
+  const Result<DeviceState> state = attach_device(spec());
+  ASSERT_TRUE(state);
+  AlignedBuffer data(1 << 20);
+  const auto fill = [&](int value) {
+    const Result<Fd> device = open_file(state->backing_device, O_WRONLY | O_DIRECT);
+    for (int cluster = 0; cluster < 120; ++cluster) {
+      std::memset(data.data(), value + cluster, data.size());
+      ASSERT_EQ(::pwrite(device->get(), data.data(), data.size(), static_cast<off_t>(cluster) << 20), 1 << 20);
+    }
+  };
+  fill(1);
+  Result<Client> client = Client::connect(0);
+  const DeltaSpec second = new_top("second");
+  ASSERT_TRUE(client->push_delta(second, {}));
+  fill(2);
+  std::thread merge([&] { ignore(Client::connect(0)->merge_top({}), "killed in the middle, or just done"); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(15));
+  ::kill(state->worker_pid, SIGKILL);
+  merge.join();
+  ASSERT_TRUE(ends(state->guardian_pid));
+  AttachSpec both = spec(true);
+  both.deltas.push_back({second.path, ImageKind::Ploop1, true});
+  const Result<DeviceState> again = attach_device(both);
+  ASSERT_TRUE(again) << again.error().message();
+  const Result<Fd> device = open_file(again->backing_device, O_RDONLY | O_DIRECT);
+  for (int cluster = 0; cluster < 120; ++cluster) {
+    ASSERT_EQ(::pread(device->get(), data.data(), data.size(), static_cast<off_t>(cluster) << 20), 1 << 20);
+    EXPECT_EQ(static_cast<int>(data.data()[12345]), (2 + cluster) & 0xff) << "cluster " << cluster;
+  }
+}
+
+}  // namespace
+}  // namespace ploop::control
