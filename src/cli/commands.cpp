@@ -24,6 +24,7 @@ constexpr std::array kCommands = {
     Command{&kGrowText, run_grow},
     Command{&kMergeText, run_merge},
     Command{&kSnapshotText, run_snapshot},
+    Command{&kCopyText, run_copy},
     Command{&kSnapshotListText, run_snapshot_list},
     Command{&kSnapshotSwitchText, run_snapshot_switch},
     Command{&kSnapshotDeleteText, run_snapshot_delete},

@@ -9,6 +9,8 @@
 #include "cli/arguments.hpp"
 #include "cli/console.hpp"
 #include "ops/check.hpp"
+#include "ops/copy_receive.hpp"
+#include "ops/copy_send.hpp"
 #include "ops/grow.hpp"
 #include "ops/init.hpp"
 #include "ops/merge.hpp"
@@ -55,6 +57,10 @@ struct CheckArguments {
   bool json = false;
 };
 
+struct CopyArguments {
+  std::optional<ops::CopySendOptions> send;  ///< -s was given
+  ops::CopyReceiveOptions receive;           ///< otherwise
+};
 struct DeleteArguments {
   std::string device;
   std::size_t level = 0;
@@ -73,6 +79,7 @@ Parsed<ListArguments> parse_list(const Words& args);
 Parsed<ops::GrowRequest> parse_grow(const Words& args);
 Parsed<ops::MergeRequest> parse_merge(const Words& args);
 Parsed<CheckArguments> parse_check(const Words& args);
+Parsed<CopyArguments> parse_copy(const Words& args);
 Parsed<ops::RestoreOptions> parse_restore_descriptor(const Words& args);
 Parsed<SnapshotListArguments> parse_snapshot_list(const Words& args);
 Parsed<DeleteArguments> parse_delete(const Words& args);
@@ -86,6 +93,7 @@ ExitCode run_list(Console& console, const Words& args);
 ExitCode run_grow(Console& console, const Words& args);
 ExitCode run_merge(Console& console, const Words& args);
 ExitCode run_check(Console& console, const Words& args);
+ExitCode run_copy(Console& console, const Words& args);
 ExitCode run_restore_descriptor(Console& console, const Words& args);
 ExitCode run_snapshot_list(Console& console, const Words& args);
 ExitCode run_start(Console& console, const Words& args);
@@ -95,6 +103,7 @@ ExitCode run_delete(Console& console, const Words& args);
 ExitCode run_getdev(Console& console, const Words& args);
 ExitCode run_stat(Console& console, const Words& args);
 
+extern const CommandText kCopyText;
 extern const CommandText kGrowText, kMergeText;
 extern const CommandText kInitText, kMountText, kUmountText, kInfoText, kListText, kCheckText, kRestoreDescriptorText,
     kSnapshotListText, kStartText, kStopText, kClearText, kDeleteText, kGetdevText, kStatText;

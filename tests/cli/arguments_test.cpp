@@ -161,6 +161,27 @@ TEST(Arguments, UmountForms) {
   expect_bad({{"nothing", {}, "What to unmount is missing"}, {"two", {"a", "b"}, "There must be one disk"}}, parse_umount);
 }
 
+TEST(Arguments, CopyForms) {
+  expect_rows<CopyArguments>(
+      {
+          {"receive", {"-d", "f"},
+           [](const CopyArguments& o) { return !o.send && o.receive.file == "f" && o.receive.input == 0 && o.receive.feedback == -1; }},
+          {"receive from and to", {"-df", "-i3", "-f4"},
+           [](const CopyArguments& o) { return !o.send && o.receive.input == 3 && o.receive.feedback == 4; }},
+          {"send to stdout", {"-s", "/dev/ploop0"},
+           [](const CopyArguments& o) { return o.send && o.send->sink.file.empty() && o.send->sink.output == 1 && o.send->sink.feedback == -1; }},
+          {"send to a file", {"-F", "stop it", "-d", "f", "-s", "/dev/ploop0"},
+           [](const CopyArguments& o) {
+             return o.send && o.send->sink.file == "f" && o.send->device == "/dev/ploop0" && o.send->stop_command == "stop it";
+           }},
+          {"send to a descriptor", {"-s", "ploop0", "-o", "5", "-f", "6"},
+           [](const CopyArguments& o) { return o.send && o.send->sink.output == 5 && o.send->sink.feedback == 6; }},
+      },
+      parse_copy);
+  expect_bad({{"nothing", {}, "Either -s or -d is required"}, {"number", {"-d", "f", "-i", "99999999999"}, "Invalid argument for option -i"}},
+             parse_copy);
+}
+
 TEST(Arguments, InfoAndListForms) {
   expect_rows<InfoArguments>(
       {

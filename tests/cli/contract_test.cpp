@@ -27,7 +27,7 @@ class EveryCommand : public testing::TestWithParam<CommandCase> {
 
 INSTANTIATE_TEST_SUITE_P(Cli, EveryCommand,
                          Values(CommandCase{"init", 38}, CommandCase{"mount", 38}, CommandCase{"umount", 38},
-                                CommandCase{"info", 38}, CommandCase{"check", 38}, CommandCase{"restore-descriptor", 38},
+                                CommandCase{"info", 38}, CommandCase{"check", 38}, CommandCase{"copy", 38}, CommandCase{"restore-descriptor", 38},
                                 CommandCase{"snapshot-list", 1}, CommandCase{"list", 0},
                                 CommandCase{"start", 38}, CommandCase{"stop", 38}, CommandCase{"clear", 38},
                                 CommandCase{"delete", 38}, CommandCase{"stat", 38}, CommandCase{"getdev", 0}),
