@@ -140,6 +140,11 @@ Status commit_descriptor(const std::string& descriptor_path, Rollback& rollback)
   return sync_parent_directory(descriptor_path);
 }
 
+Status commit_descriptor(const std::string& descriptor_path) {
+  Rollback nothing;
+  return commit_descriptor(descriptor_path, nothing);
+}
+
 Status unstage_descriptor(const std::string& descriptor_path) {
   const std::string staged = staged_path(descriptor_path);
   if (::unlink(staged.c_str()) == 0) return sync_parent_directory(staged);

@@ -69,6 +69,7 @@ Status stage_descriptor(descriptor::Disk& disk, const std::string& descriptor_pa
 /// The staged one becomes the descriptor, durable when it returns. ExitCode::Rename: nothing has changed. With any other code it
 /// has taken place, but may not be durable: `rollback` is committed, and the note tells the next command.
 Status commit_descriptor(const std::string& descriptor_path, Rollback& rollback);
+Status commit_descriptor(const std::string& descriptor_path);
 /// Takes the staged one away. From here on nobody, not even a running device, can commit it any more.
 Status unstage_descriptor(const std::string& descriptor_path);
 

@@ -117,8 +117,7 @@ Status run_offline(const Work& work, const Step& step, Rollback& rollback) {
     return fail(std::move(error));
   }
   if (step.new_file.empty()) rollback.commit();
-  Rollback nothing;
-  return commit_descriptor(work.path, step.new_file.empty() ? nothing : rollback);
+  return commit_descriptor(work.path, rollback);
 }
 
 /// Notes, stages, merges, commits, removes what is not named any more.
