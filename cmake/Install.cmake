@@ -1,6 +1,7 @@
 # What `cmake --install` puts where:
 #
 #   sbin/ploop                       the command line
+#   sbin/mount.ploop, umount.ploop   links to it, for mount(8)
 #   libexec/ploop/ploopd             the daemon; ploop finds it from its own place, so any prefix works
 #   share/man/man8/*.8               manual pages, made from docs/man/*.8.md by pandoc
 #   share/bash-completion/completions/ploop

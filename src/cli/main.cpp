@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "cli/mount_helper.hpp"
 #include "cli/program.hpp"
 #include "cli/signals.hpp"
 
@@ -23,5 +24,6 @@ int main(int argc, char** argv) {
   ploop::set_log_sink([](ploop::LogLevel level, const std::string& line) { console.message(level, line); });
   ploop::cli::watch_signals(console);
   const ploop::cli::Words words(argv + (argc > 0 ? 1 : 0), argv + argc);
+  if (const auto status = ploop::cli::run_as_helper(console, argc > 0 ? argv[0] : "", words)) return *status;
   return static_cast<int>(ploop::cli::run_program_line(console, words));
 }

@@ -37,6 +37,7 @@ std::string mount_options(const MountRequest& request, const std::string& type) 
   if (request.read_only) add("ro");
   // Copies and snapshots of a disk share the UUID of its file system and are mounted side by side.
   if (type == "xfs") add("nouuid");
+  if (!request.umount_helper.empty()) add(("helper=" + request.umount_helper).c_str());
   return options;
 }
 
@@ -83,7 +84,7 @@ Status mount_filesystem(const MountRequest& request) {
         errno_error(ExitCode::Mount, -rc, "Can't mount file system: wrong options '" + options + "'"));
   // Exactly what was asked for: no helper program, no entry in fstab, no silent fall-back to read-only.
   mnt_context_disable_helpers(context.get(), 1);
-  mnt_context_disable_mtab(context.get(), 1);
+  if (request.umount_helper.empty()) mnt_context_disable_mtab(context.get(), 1);
   mnt_context_set_optsmode(context.get(), MNT_OMODE_NOTAB);
   if (!request.read_only) mnt_context_enable_rwonly_mount(context.get(), 1);
   rc = mnt_context_mount(context.get());

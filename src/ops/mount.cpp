@@ -7,6 +7,7 @@
 
 #include "base/log.hpp"
 #include "base/paths.hpp"
+#include "control/launcher.hpp"
 #include "control/registry.hpp"
 #include "descriptor/store.hpp"
 #include "fs/block_device.hpp"
@@ -100,7 +101,8 @@ Status mount_file_system(const MountOptions& options, const Attached& attached) 
                                          .directory = options.directory,
                                          .type = options.fs_type,
                                          .options = options.fs_options,
-                                         .read_only = options.read_only});
+                                         .read_only = options.read_only,
+                                         .umount_helper = options.umount_helper});
   if (mounted || !options.read_only) return mounted;
   // The usual reason: a file system that was not unmounted wants to replay its journal and can't.
   Error error = std::move(mounted).error();
@@ -179,5 +181,12 @@ Result<MountResult> mount(const MountOptions& options) {
   const bool one_descriptor = options.operands.size() == 1 && descriptor::is_descriptor_name(options.operands.front());
   return one_descriptor ? mount_descriptor(options) : mount_list(options);
 }
+
+Status require_daemon() {
+  TRY(control::find_daemon());
+  return {};
+}
+
+bool is_mount_point(const std::string& directory) { return fs::is_mount_point(directory); }
 
 }  // namespace ploop::ops

@@ -27,6 +27,8 @@ struct MountOptions {
   std::optional<std::uint32_t> cluster_sectors;  ///< list form: cluster size of a raw base
   std::vector<std::string> allow_external;   ///< images outside of the descriptor's directory that may be used
   std::string transport = "fuse";
+  /// "ploop" records for umount(8) that umount.ploop takes this mount down, device and all; "" records nothing.
+  std::string umount_helper;
 };
 
 struct MountResult {
@@ -40,5 +42,11 @@ Result<MountResult> mount(const MountOptions& options);
 
 /// The same for a disk that the caller has opened; `options.operands` does not count.
 Result<MountResult> mount_opened(const descriptor::Locked& locked, const MountOptions& options);
+
+/// Success when a device could be started at all; ExitCode::System when ploopd is not installed.
+Status require_daemon();
+
+/// True when something is mounted exactly there.
+bool is_mount_point(const std::string& directory);
 
 }  // namespace ploop::ops

@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "base/uuid.hpp"
+#include "cli/mount_helper.hpp"
 #include "cli/program.hpp"
 
 namespace ploop::cli {
@@ -303,6 +304,37 @@ TEST(Arguments, StatForms) {
   expect_bad({{"both", {"-c", "-l", "-d", "/dev/ploop1"}, "Options -c and -l can't be used together"},
               {"no device", {"-c"}, "The device is missing"}},
              parse_stat);
+}
+
+TEST(Arguments, MountHelperForms) {
+  using Helper = MountHelperArguments;
+  expect_rows<Helper>(
+      {
+          {"as mount(8) calls it", {"/d/D.xml", "/mnt", "-o", "rw,noatime"},
+           [](const Helper& a) {
+             return !a.mount.read_only && a.mount.fs_options == "noatime" && a.mount.directory == "/mnt" &&
+                    a.mount.operands == Words{"/d/D.xml"} && a.mount.umount_helper == "ploop";
+           }},
+          {"ro of fstab", {"/d/D.xml", "/mnt", "-o", "ro,defaults,data=ordered"},
+           [](const Helper& a) { return a.mount.read_only && a.mount.fs_options == "data=ordered"; }},
+          {"the last of ro and rw", {"/d/D.xml", "/mnt", "-o", "ro", "-o", "rw"}, [](const Helper& a) { return !a.mount.read_only; }},
+          {"quoted commas", {"/d/D.xml", "/mnt", "-o", "context=\"a,ro\",ro"},
+           [](const Helper& a) { return a.mount.read_only && a.mount.fs_options == "context=\"a,ro\""; }},
+          {"sloppy, fake, unrecorded, verbose", {"/d/D.xml", "/mnt", "-sfnv"},
+           [](const Helper& a) { return a.fake && a.verbose && a.mount.umount_helper.empty(); }},
+      },
+      parse_mount_helper);
+  expect_bad({{"no directory", {"/d/D.xml"}, "A descriptor and a directory must be given"},
+              {"an image", {"/d/root.hdd", "/mnt"}, "/d/root.hdd is not the name of a descriptor"}},
+             parse_mount_helper);
+  expect_rows<UmountHelperArguments>(
+      {
+          {"directory", {"/mnt", "-n"}, [](const UmountHelperArguments& a) { return a.umount.directory == "/mnt"; }},
+          {"device", {"/dev/ploop3p1"}, [](const UmountHelperArguments& a) { return a.umount.device == "/dev/ploop3p1"; }},
+          {"relative directory", {"ploop3"}, [](const UmountHelperArguments& a) { return a.umount.directory == "ploop3"; }},
+      },
+      parse_umount_helper);
+  expect_bad({{"lazy", {"-l", "/mnt"}, "-l would leave the device running"}}, parse_umount_helper);
 }
 
 struct GlobalRow {
