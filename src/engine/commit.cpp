@@ -169,15 +169,16 @@ Task<int> Core::commit_round(Core& self) {
     }
   }
   int result = co_await write_pages(self);
-  if (result == 0) result = co_await barrier(self);
+  if (result == 0 && !self.sabotaged(Sabotage::UnmaskEarly)) result = co_await barrier(self);
   if (result < 0) {
     self.round_active_ = false;
     co_return result;
   }
   self.stats.commits.add();
   self.settle();
-  if (self.has_overlay()) co_return co_await unmask(self);
-  co_return 0;
+  if (self.has_overlay() && !self.sabotaged(Sabotage::UnmaskNever)) result = co_await unmask(self);
+  if (result == 0 && self.sabotaged(Sabotage::UnmaskEarly)) result = co_await barrier(self);
+  co_return result;
 }
 
 /// Everything acknowledged until now becomes durable.

@@ -155,6 +155,7 @@ class Core {
 
   // overlay.cpp
   static Task<int> drain_overlay(Core& self);
+  static Task<int> pull_all(Core& self);
   static Task<int> pull(Core& self, std::uint64_t cluster);
   static Detached pull_in_background(Core& self, std::uint64_t cluster, PullGroup* group);
   static Task<int> unmask(Core& self);
@@ -332,6 +333,8 @@ class Core {
   std::vector<std::uint32_t> overlay_table_; ///< what its table on disk says: each such slot hides the top's
   std::uint64_t overlay_left_ = 0;           ///< slots of it that are in use
   std::uint64_t overlay_total_ = 0;          ///< when the merge began
+  bool draining_ = false;
+  WaitList drained_;
   bool compacting_ = false;
   bool compact_cancelled_ = false;
   CompactProgress compact_progress_;

@@ -186,6 +186,7 @@ Status Core::open() {
 Detached Core::finish_work(Core& self, int* result, bool* done) {
   self.compact_cancelled_ = true;
   while (self.compacting_) co_await self.compacted_.wait();
+  while (self.draining_) co_await self.drained_.wait();
   *result = co_await flush(self);
   while (self.reclaim_running_) co_await self.reclaimed_.wait();
   if (*result == 0) *result = co_await flush(self);

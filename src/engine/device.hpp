@@ -44,6 +44,8 @@ enum class Sabotage : std::uint8_t {
   LengthBeforePointer,  ///< O2: pages go out before the extension of the file is durable
   NoPassengers,         ///< O3: pages are built from the live map, after the barrier
   ClearBeforeReuse,     ///< O6: a freed cluster is handed out again at once
+  UnmaskNever,          ///< a live merge: a flush is answered while a slot of the former top still hides what it covers
+  UnmaskEarly,          ///< a live merge: the former top's slot is cleared before the slot that replaces it is durable
   WriteWhileMoving,     ///< O7: a cluster is written while it moves
   CutBeforeCommit,      ///< O7: moved clusters are cut off while the table on disk still names them
 };
