@@ -122,6 +122,14 @@ Status Client::grow(std::uint64_t size_sectors, const CommitPoint& commit) {
 
 Result<MaintenanceState> Client::maintenance() { return decode_maintenance(TRY(call("maintenance"))); }
 
+Result<std::uint64_t> Client::discard(std::uint64_t offset, std::uint64_t length) {
+  return decode_discarded(TRY(call("discard", encode_discard({offset, length}))));
+}
+
+Result<CompactStep> Client::compact(std::uint64_t most_clusters) {
+  return decode_compact_step(TRY(call("compact", encode_compact(most_clusters))));
+}
+
 Result<TrackStart> Client::track_start() { return decode_track_start(TRY(call("track_start"))); }
 
 Status Client::track_set(std::uint64_t position) {

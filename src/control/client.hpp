@@ -10,6 +10,7 @@
 #include "base/result.hpp"
 #include "control/chain_messages.hpp"
 #include "control/device_state.hpp"
+#include "control/shrink_messages.hpp"
 #include "control/track_messages.hpp"
 
 namespace ploop::control {
@@ -55,6 +56,13 @@ class Client {
   /// ExitCode::Busy as long as something has to be read again: it stays on.
   Status track_stop();
   Status track_abort();
+
+  /// The whole clusters of this range of the device, as far as the top has them, lose their content: they read as zeros and their space
+  /// is given back. Gives how many there were.
+  Result<std::uint64_t> discard(std::uint64_t offset, std::uint64_t length);
+  /// Moves clusters from the end of the top's file into holes and cuts the file, at most so many clusters of it; to be called
+  /// until it has nothing more to do. ExitCode::Busy while another maintenance operation runs, Param for a raw top.
+  Result<CompactStep> compact(std::uint64_t most_clusters);
 
   void set_timeout(std::chrono::milliseconds timeout) { timeout_ = timeout; }
 

@@ -4,6 +4,7 @@
 #include "control/attach_spec.hpp"
 #include "control/device_state.hpp"
 #include "control/protocol.hpp"
+#include "control/shrink_messages.hpp"
 #include "control/track_messages.hpp"
 
 namespace ploop::control {
@@ -190,6 +191,22 @@ TEST(TrackTexts, FitIntoOneAnswer) {
   EXPECT_TRUE(decode_track_batch(encode_track_batch(batch)));
   batch.extents.push_back({1, 2});
   EXPECT_FALSE(decode_track_batch(encode_track_batch(batch)));
+}
+
+TEST(ShrinkTexts, ComeBackTheSameAndNothingElseIsTaken) {
+  const DiscardRange range{1ull << 40, ~0ull};
+  EXPECT_EQ(*decode_discard(encode_discard(range)), range);
+  EXPECT_EQ(*decode_compact(encode_compact(~0ull)), ~0ull);
+  EXPECT_EQ(*decode_discarded(encode_discarded(7)), 7u);
+  const CompactStep step{1, 2, 3, 1048576};
+  EXPECT_EQ(*decode_compact_step(encode_compact_step(step)), step);
+  for (const char* text : {"{}", "{\"offset\":1}", "{\"offset\":1,\"length\":-1}", "{\"offset\":1,\"length\":2,\"x\":0}", "[]", "7"}) {
+    const auto decoded = decode_discard(text);
+    ASSERT_FALSE(decoded) << text;
+    EXPECT_EQ(decoded.error().code, ExitCode::Protocol);
+  }
+  EXPECT_FALSE(decode_compact("{\"most\":\"all\"}"));
+  EXPECT_FALSE(decode_compact_step("{\"moved\":1}"));
 }
 
 }  // namespace

@@ -71,6 +71,7 @@ Service::Service(io::UringRing& ring, engine::Device& device, Channel& guardian,
     : ring_(ring),
       device_(device),
       tracking_(device),
+      shrinking_(device, [this](const control::Call& call, const Result<std::string>& result) { reply(call, result); }),
       guardian_(guardian),
       wakeup_(std::move(wakeup)),
       operations_(std::move(working), {[this](const control::Call& call, const Status& status) { answer(call, status); },
@@ -151,6 +152,7 @@ Service::Endless Service::serve_flushes(Service& self) {
 void Service::run_command(control::Call call) {
   if (call.closed) {
     tracking_.connection_closed(call.connection);
+    shrinking_.connection_closed(call.connection);
     return operations_.connection_closed(call.connection);
   }
   const std::string& method = call.request.method;
@@ -159,10 +161,9 @@ void Service::run_command(control::Call call) {
     return server_->reply(call, control::encode_result(call.request.id, control::encode_stats(collect(device_))));
   }
   if (Tracking::handles(method)) {
-    const Result<std::string> result = tracking_.run(call);
-    if (!result) return answer(call, fail(result.error()));
-    return server_->reply(call, control::encode_result(call.request.id, *result));
+    return reply(call, tracking_.run(call));
   }
+  if (Shrinking::handles(method)) return shrinking_.run(std::move(call));
   if (Operations::handles(method)) return operations_.run(std::move(call));
   if (method == "maintenance") {
     const std::string state = control::encode_maintenance(operations_.state());
@@ -208,6 +209,11 @@ void Service::on_guardian(const Message& message) {
 void Service::answer(const control::Call& call, const Status& status) {
   server_->reply(call, status ? control::encode_result(call.request.id, "{}")
                               : control::encode_error(call.request.id, status.error()));
+}
+
+void Service::reply(const control::Call& call, const Result<std::string>& result) {
+  server_->reply(call, result ? control::encode_result(call.request.id, *result)
+                              : control::encode_error(call.request.id, result.error()));
 }
 
 void Service::finish(const Status& closed) {

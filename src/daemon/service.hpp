@@ -13,6 +13,7 @@
 #include "control/server.hpp"
 #include "daemon/channel.hpp"
 #include "daemon/operations.hpp"
+#include "daemon/shrinking.hpp"
 #include "daemon/tracking.hpp"
 #include "engine/device.hpp"
 #include "io/uring_ring.hpp"
@@ -44,10 +45,12 @@ class Service {
   void run_command(control::Call call);
   void on_guardian(const Message& message);
   void answer(const control::Call& call, const Status& status);
+  void reply(const control::Call& call, const Result<std::string>& result);
 
   io::UringRing& ring_;
   engine::Device& device_;
   Tracking tracking_;
+  Shrinking shrinking_;
   Channel& guardian_;
   Fd wakeup_;
   std::mutex mutex_;

@@ -78,6 +78,7 @@ void Core::start_compact(CompactAwaiter& a) {
 Detached Core::run_compact(Core& self, CompactAwaiter* a) {
   CompactResult done;
   done.result = co_await compact(self, a->most_clusters, &done);
+  done.left = self.allocator_.used_end() - self.header_.header_clusters() - self.allocator_.used_clusters();
   self.compacting_ = false;
   self.compacted_.wake_all(*self.ring_);
   a->done = done;

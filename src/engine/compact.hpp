@@ -15,6 +15,7 @@ struct CompactResult {
   int result = 0;           ///< 0 or -errno; what was moved and cut before an error counts all the same
   std::uint64_t moved = 0;  ///< clusters
   std::uint64_t cut = 0;    ///< clusters that the file lost, unused ones at its end included
+  std::uint64_t left = 0;   ///< clusters by which it could become shorter still
 };
 
 struct CompactProgress {
