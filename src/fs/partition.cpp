@@ -161,6 +161,14 @@ Result<dev_t> set_kernel_partition(const std::string& device, const PartitionRan
   return fail(ExitCode::Sysfs, device + ": partition 1 does not appear");
 }
 
+Status resize_kernel_partition(const std::string& device, const PartitionRange& range) {
+  const Fd fd = TRY(open_for_change(device));
+  const bool changed =
+      retry_while_busy(kBusyLimit, [&] { return change_partition(fd.get(), BLKPG_RESIZE_PARTITION, 1, range); });
+  if (!changed) return fail_errno(ExitCode::DeviceIoctl, device + ": resize partition 1");
+  return {};
+}
+
 Status remove_kernel_partitions(const std::string& device, std::chrono::milliseconds limit) {
   const Fd fd = TRY(open_for_change(device));
   for (const KernelPartition& p : TRY(kernel_partitions(fd.get(), device)))
