@@ -1,7 +1,6 @@
 #include "fs/resize.hpp"
 
 #include <fcntl.h>
-#include <linux/types.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -22,22 +21,22 @@ namespace ploop::fs {
 namespace {
 
 // From fs/ext4/ext4.h and fs/xfs/libxfs/xfs_fs.h, which are not installed for programs everywhere.
-constexpr unsigned long kExt4ResizeFs = _IOW('f', 16, __u64);
+constexpr unsigned long kExt4ResizeFs = _IOW('f', 16, std::uint64_t);
 struct XfsGrowData {
-  __u64 newblocks;
-  __u32 imaxpct;
+  std::uint64_t newblocks;
+  std::uint32_t imaxpct;
 };
 struct XfsGeometryV1 {
-  __u32 blocksize;
-  __u32 rtextsize;
-  __u32 agblocks;
-  __u32 agcount;
-  __u32 logblocks;
-  __u32 sectsize;
-  __u32 inodesize;
-  __u32 imaxpct;
-  __u64 datablocks;
-  __u64 rest[9];
+  std::uint32_t blocksize;
+  std::uint32_t rtextsize;
+  std::uint32_t agblocks;
+  std::uint32_t agcount;
+  std::uint32_t logblocks;
+  std::uint32_t sectsize;
+  std::uint32_t inodesize;
+  std::uint32_t imaxpct;
+  std::uint64_t datablocks;
+  std::uint64_t rest[9];
 };
 static_assert(sizeof(XfsGeometryV1) == 112);
 constexpr unsigned long kXfsGeometry = _IOR('X', 100, XfsGeometryV1);
@@ -78,7 +77,7 @@ void log_output(const std::string& output) {
 }
 
 Status grow_ext(int directory, std::uint64_t blocks, const std::string& device) {
-  __u64 wanted = blocks;
+  std::uint64_t wanted = blocks;
   if (::ioctl(directory, kExt4ResizeFs, &wanted) == 0) return {};
   if (errno == EPERM) {
     return fail_errno(ExitCode::ResizeFs, "grow the mounted file system on " + device + " (the kernel wants CAP_SYS_RESOURCE)");
