@@ -63,7 +63,7 @@ void Core::start_compact(CompactAwaiter& a) {
   if (!config_.writable) refused = -EROFS;
   if (top_is_raw_) refused = -EOPNOTSUPP;
   if (failed_) refused = -EIO;
-  if (compacting_ || has_overlay()) refused = -EBUSY;
+  if (compacting_ || has_overlay() || tracker_.active()) refused = -EBUSY;
   if (refused != 0) {
     a.done.result = refused;
     ring_->post(&a);

@@ -28,6 +28,11 @@ Status Device::track_start() {
     limit = std::max(limit, core.top_is_raw_ ? core.cluster_count_ << core.cluster_shift_
                                              : core.allocator_.limit() << core.cluster_shift_);
   }
+  // During a merge of the top two files change.
+  if (core.has_overlay() || core.compacting_) {
+    return fail(ExitCode::Busy, core.compacting_ ? "The device is busy with another operation (RELOC)"
+                                                 : "A merge of the top is not finished; run it again");
+  }
   if (!begin(Maintenance::Track)) {
     return fail(ExitCode::Busy, "The device is busy with another operation (" + std::string(maintenance_name(maintenance_)) + ")");
   }

@@ -19,11 +19,12 @@ namespace {
 constexpr int kPollMs = 200;
 constexpr int kPipeBytes = 1 << 20;
 
-/// A pipe opened again has a description, and so a mode, of its own.
-Fd reopen_pipe(int fd, CopyChannel::Direction direction) {
-  const int access = direction == CopyChannel::Direction::Read ? O_RDONLY : O_WRONLY;
+/// A pipe opened again has a description, and so a mode, of its own: for writing, since a write waits for room for all of it. A
+/// read that poll has announced does not wait; and a read end that is opened after the last writer has left would wait for another
+/// one for ever.
+Fd reopen_for_writing(int fd) {
   const std::string path = "/proc/self/fd/" + std::to_string(fd);
-  return Fd{::open(path.c_str(), access | O_NONBLOCK | O_CLOEXEC)};
+  return Fd{::open(path.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC)};
 }
 
 }  // namespace
@@ -47,7 +48,7 @@ Result<CopyChannel> CopyChannel::open(int fd, Direction direction, const std::st
   }
   ::fcntl(fd, F_SETPIPE_SZ, kPipeBytes);  // fewer switches between the two ends; a smaller one works too
   // Without /proc, or when the other end is gone already, the descriptor itself has to do.
-  return CopyChannel(fd, reopen_pipe(fd, direction), false, role);
+  return CopyChannel(fd, direction == Direction::Write ? reopen_for_writing(fd) : Fd{}, false, role);
 }
 
 Status CopyChannel::wait(short events) {

@@ -40,7 +40,7 @@ class CopyChannel {
   ssize_t put(std::span<iovec> pieces);
 
   int fd_ = -1;   ///< what is used: `own_` where there is one
-  Fd own_;        ///< a description of our own, non-blocking
+  Fd own_;        ///< for writing to a pipe: a description of our own, non-blocking
   bool socket_ = false;
   std::string role_;
 };

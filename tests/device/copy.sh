@@ -1,0 +1,322 @@
+#!/bin/bash
+# ploop copy of a disk in use: through every way the bytes can go, under load, with either end dying at any moment. A copy that is reported
+# as right is right, one that is not does not exist, and the source is never left frozen, tracked or changed.
+#
+#   copy.sh same | load | deaths [ROUNDS] | refusals
+source "$(dirname "$0")/lib.sh"
+part=${1:-same}
+rounds=${2:-20}
+begin
+requires program qemu-img mkfs.ext4 fio
+requires space 2500
+seed=${SEED:-$RANDOM}
+echo "seed $seed"
+RANDOM=$seed
+
+dd=$scratch/disk/DiskDescriptor.xml
+image=$scratch/disk/root.hdd
+mnt=$scratch/mnt
+mkdir "$scratch/disk" "$mnt" "$scratch/other"
+
+make_disk() {
+  must ploop init -s "$1" "$image"
+  attach -m "$mnt" "$dd"
+  must cp -r /etc/. "$mnt/"
+}
+# Two files that are the same except for the in-use mark of the first one, as far as the second one reaches. What the first
+# one has more is space that the daemon has reserved: no slot of the table leads there.
+same_image() {
+  python3 - "$1" "$2" <<'PY' || fail "$2 is not the image $1"
+import mmap, os, struct, sys
+source, copy = (open(name, "rb") for name in sys.argv[1:])
+size = os.fstat(copy.fileno()).st_size
+assert 0 < size <= os.fstat(source.fileno()).st_size, "length"
+a, b = (mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ) for f in (source, copy))
+assert a[44:48] == b"Ynot" and b[44:48] == bytes(4), "in-use marks"
+assert a[:44] == b[:44] and a[48:1 << 16] == b[48:1 << 16], "header"
+for at in range(1 << 16, size, 1 << 20):
+    assert a[at:min(at + (1 << 20), size)] == b[at:min(at + (1 << 20), size)], f"content at {at}"
+cluster, entries, first = struct.unpack_from("<I", a, 28)[0] * 512, struct.unpack_from("<I", a, 32)[0], 64
+top = max(struct.unpack_from(f"<{entries}I", a, first))
+assert top * cluster < size or top == 0, "a slot leads behind the copy"
+PY
+}
+# The disk goes on: not frozen, no tracker left on, a new copy works.
+source_is_fine() {
+  timeout 20 touch "$mnt/alive" || fail "the file system is frozen"
+  must timeout 20 sync -f "$mnt/alive"
+  [ "$(maintenance)" = OFF ] || fail "maintenance $(maintenance) is left on"
+  [ -z "$(guards)" ] || sleep 0.5
+  [ -z "$(guards)" ] || fail "a guard process is left: $(guards)"
+}
+maintenance() {
+  python3 - "$PLOOP_RUNDIR/ploop${device##*ploop}/control" <<'PY'
+import json, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+s.sendall(b'{"id": 1, "method": "maintenance"}\n')
+print(json.loads(s.makefile().readline())["result"]["name"])
+PY
+}
+worker_pid() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["worker_pid"])' "$PLOOP_RUNDIR/ploop${device##*ploop}/state"; }
+check_image_after_crash() {
+  must ploop check -d "$image"
+  must qemu-img check -f parallels "$image"
+}
+# Programs of this test that are neither the daemon nor ours to wait for.
+guards() { pgrep -f -x "$ploop_bin copy -s $device.*" || true; }
+# What is in a directory besides these names.
+expect_only() {
+  local dir=$1 left
+  shift
+  left=$(ls -A "$dir" | grep -vxF "$(printf '%s\n' "$@")")
+  [ -z "$left" ] || fail "left in $dir: $left"
+}
+load_starts() {
+  fio --name=load --directory="$mnt" --size="$1" --rw=randwrite --bs=4k --ioengine=libaio --iodepth=4 --rate="$2" \
+    --verify=crc32c --do_verify=0 --time_based --runtime=600 --fallocate=none --end_fsync=1 >"$scratch/fio.log" 2>&1 &
+  load=$!
+  defer kill -9 "$load"
+  sleep "${3:-1}"
+}
+load_stops() {
+  kill -INT "$load"
+  wait "$load"
+}
+# The copy is an image in a good state with a good file system: mounts, reads.
+good_copy() {
+  mkdir "$scratch/copy.dir"
+  cp --sparse=always "$1" "$scratch/copy.dir/root.hdd"
+  check_image "$scratch/copy.dir/root.hdd"
+  must ploop restore-descriptor "$scratch/copy.dir" "$scratch/copy.dir/root.hdd"
+  local original=$device
+  attach "$scratch/copy.dir/DiskDescriptor.xml"
+  must e2fsck -fn "$device"p1
+  must mount -o ro "$device"p1 "$scratch/other"
+  must diff -r --no-dereference "$mnt" "$scratch/other" -x lost+found -x "load*" -x alive
+  must umount "$scratch/other"
+  detach "$device"
+  device=$original
+  rm -r "$scratch/copy.dir"
+}
+
+same() {
+  step "every way: the copy is the file, but for the in-use mark"
+  make_disk 600M
+  head -c 60M /dev/urandom >"$mnt/big"
+  rm -rf "$mnt/dpkg" && fstrim "$mnt"
+  # Nothing may change between the freeze and the comparison.
+  quiet="mount -o remount,ro $mnt"
+  must ploop copy -s "$device" -d "$scratch/to-file" -F "$quiet"
+  same_image "$image" "$scratch/to-file"
+  [ "$(stat -c %a "$scratch/to-file")" = 600 ] || fail "mode $(stat -c %a "$scratch/to-file")"
+
+  mkfifo "$scratch/fifo"
+  ploop copy -d "$scratch/by-fifo" <"$scratch/fifo" &
+  must ploop copy -s "$device"p1 -o 5 5>"$scratch/fifo"
+  wait $! || fail "receiver: $?"
+  must cmp "$scratch/to-file" "$scratch/by-fifo"
+
+  ploop copy -s "$device" 2>/dev/null | must ploop copy -d "$scratch/by-pipe"
+  [ "${PIPESTATUS[*]}" = "0 0" ] || fail "pipe: ${PIPESTATUS[*]}"
+  must cmp "$scratch/to-file" "$scratch/by-pipe"
+
+  : >"$scratch/by-descriptor"
+  head -c 80M /dev/zero | tr '\0' x >"$scratch/by-descriptor" # longer than the image
+  must ploop copy -s "$device" -o 7 7<>"$scratch/by-descriptor"
+  must cmp "$scratch/to-file" "$scratch/by-descriptor"
+
+  step "with answers of the receiver, through sockets and TCP"
+  requires program socat
+  mkfifo "$scratch/answers"
+  ploop copy -d "$scratch/by-answers" -f 6 <"$scratch/fifo" 6>"$scratch/answers" &
+  must ploop copy -s "$device" -o 5 -f 6 5>"$scratch/fifo" 6<"$scratch/answers"
+  wait $! || fail "receiver: $?"
+  must cmp "$scratch/to-file" "$scratch/by-answers"
+  local port=$((20000 + RANDOM % 20000))
+  socat "TCP-LISTEN:$port,bind=127.0.0.1" "EXEC:$ploop_bin copy -d $scratch/by-tcp -f 1" &
+  sleep 0.5
+  must timeout 100 socat "EXEC:$ploop_bin -v-1 copy -s $device -f 0" "TCP:127.0.0.1:$port"
+  wait $!
+  must cmp "$scratch/to-file" "$scratch/by-tcp"
+
+  must mount -o remount,rw "$mnt"
+  source_is_fine
+  good_copy "$scratch/to-file"
+  must ploop umount "$dd"
+  check_image "$image"
+
+  step "the top of a chain, and a raw disk"
+  must ploop snapshot "$dd"
+  attach -m "$mnt" "$dd"
+  head -c 20M /dev/urandom >"$mnt/more"
+  must ploop copy -s "$device" -d "$scratch/top" -F "$quiet"
+  same_image "$(ls "$image".{*})" "$scratch/top"
+  must ploop umount "$dd"
+  mkdir "$scratch/raw"
+  must ploop init -s 200M -f raw "$scratch/raw/root.hdd"
+  attach -m "$mnt" "$scratch/raw/DiskDescriptor.xml"
+  must cp -r /etc/. "$mnt/"
+  must ploop copy -s "$device" -d "$scratch/raw-copy" -F "$quiet"
+  must cmp "$scratch/raw/root.hdd" "$scratch/raw-copy"
+  must ploop umount "$scratch/raw/DiskDescriptor.xml"
+}
+
+load() {
+  step "while the disk is overwritten at random: it converges, and what was written before is in the copy"
+  make_disk 900M
+  load_starts 200M 20m 3
+  must ploop copy -s "$device" -d "$scratch/under-load"
+  source_is_fine
+  good_copy "$scratch/under-load"
+  rm "$scratch/under-load"
+  ploop copy -s "$device" 2>/dev/null | must ploop copy -d "$scratch/under-load"
+  [ "${PIPESTATUS[*]}" = "0 0" ] || fail "pipe: ${PIPESTATUS[*]}"
+  good_copy "$scratch/under-load"
+  load_stops
+  source_is_fine
+
+  step "a stop command that ends the load: afterwards the copy has every block that fio wrote"
+  rm -f "$mnt"/load*
+  load_starts 100M 15m 1
+  rm "$scratch/under-load"
+  must ploop copy -s "$device" -d "$scratch/under-load" -F "kill -INT $load; while kill -0 $load 2>/dev/null; do sleep 0.1; done"
+  wait "$load"
+  (cd "$mnt" && sha256sum load*) >"$scratch/sums"
+  mkdir "$scratch/copy.dir"
+  must cp --sparse=always "$scratch/under-load" "$scratch/copy.dir/root.hdd"
+  must ploop restore-descriptor "$scratch/copy.dir" "$scratch/copy.dir/root.hdd"
+  local original=$device
+  attach -r -m "$scratch/other" "$scratch/copy.dir/DiskDescriptor.xml"
+  (cd "$scratch/other" && must sha256sum -c "$scratch/sums") || exit 1
+  must ploop umount "$scratch/copy.dir/DiskDescriptor.xml"
+  device=$original
+  source_is_fine
+  must ploop umount "$dd"
+  check_image "$image"
+}
+
+# Kills process $1 after a random part of $2 milliseconds.
+kill_somewhen() {
+  local wait_ms=$((RANDOM % ($2 + 1)))
+  sleep "$((wait_ms / 1000)).$(printf '%03d' $((wait_ms % 1000)))"
+  kill -9 "$1" 2>/dev/null
+}
+
+deaths() {
+  make_disk 400M
+  head -c 60M /dev/urandom >"$mnt/big"
+  sync -f "$mnt"
+  load_starts 40M 10m 1
+  local start took i done=0 pid
+  start=$(date +%s%3N)
+  must ploop copy -s "$device" -d "$scratch/copy"
+  took=$(($(date +%s%3N) - start))
+  rm "$scratch/copy"
+
+  step "the sender dies $rounds times: no file or a whole one, thawed, tracker off"
+  for ((i = 0; i < rounds; i++)); do
+    "$ploop_bin" copy -s "$device" -d "$scratch/copy" >/dev/null 2>&1 &
+    pid=$!
+    kill_somewhen "$pid" "$((took + 50))"
+    wait "$pid" 2>/dev/null
+    source_is_fine
+    if [ -e "$scratch/copy" ]; then
+      done=$((done + 1))
+      check_image "$scratch/copy"
+      rm "$scratch/copy"
+    fi
+  done
+  echo "   $done of $rounds were done before the kill"
+  expect_only "$scratch" disk mnt other mem fio.log
+
+  step "either end of a stream dies $rounds times: the other one notices, nothing is left"
+  mkfifo "$scratch/fifo" "$scratch/answers"
+  for ((i = 0; i < rounds; i++)); do
+    "$ploop_bin" copy -d "$scratch/copy" -f 6 <"$scratch/fifo" 6>"$scratch/answers" >/dev/null 2>&1 &
+    local receiver=$!
+    "$ploop_bin" copy -s "$device" -o 5 -f 6 5>"$scratch/fifo" 6<"$scratch/answers" >/dev/null 2>&1 &
+    local sender=$!
+    if ((i % 2)); then pid=$sender; else pid=$receiver; fi
+    kill_somewhen "$pid" "$((took + 50))"
+    wait "$receiver" 2>/dev/null
+    local received=$?
+    wait "$sender" 2>/dev/null
+    local sent=$?
+    source_is_fine
+    if ((i % 2)); then
+      [[ $received =~ ^(0|6|7)$ ]] || fail "receiver after the sender's death: $received"
+    else
+      [[ $sent =~ ^(0|7|13)$ ]] || fail "sender after the receiver's death: $sent"
+    fi
+    if [ "$received" -eq 0 ]; then check_image "$scratch/copy"; else [ ! -e "$scratch/copy" ] || fail "a failed copy exists"; fi
+    rm -f "$scratch/copy"
+  done
+  load_stops
+
+  step "the device goes away while it is copied"
+  must_fail 3 "write tracking|hear from" bash -o pipefail -c "\"$ploop_bin\" copy -s \"$device\" | { sleep 2; cat >/dev/null; } &
+    sleep 1; kill -9 $(worker_pid); wait \$!"
+  umount -l "$mnt"
+  for ((i = 0; i < 50; i++)); do [ -z "$(daemon_pids)" ] || sleep 0.1; done
+  check_image_after_crash
+}
+
+refusals() {
+  step "what goes wrong has its status, says so, and leaves everything as it was"
+  make_disk 200M
+  local into=$scratch/copy
+  must_fail 1 "Can't create .*File exists" ploop copy -s "$device" -d "$image"
+  must_fail 38 "must be a file, a pipe or a socket" ploop copy -s "$device" -o 9
+  must_fail 38 "must be a file, a pipe or a socket" ploop copy -s "$device" -o 9 9>/dev/null
+  must_fail 38 "Invalid feedback fd 9" ploop copy -s "$device" -d "$into" -f 9 9<"$image"
+  must_fail 38 "not for appending" ploop copy -s "$device" -o 9 9>>"$into.append"
+  must_fail 38 "would lie on the disk" ploop copy -s "$device" -d "$mnt/copy"
+  must_fail 12 "Command 'false' failed" ploop copy -s "$device" -d "$into" -F false
+  must_fail 12 "Command 'kill .*' failed" ploop copy -s "$device" -d "$into" -F 'kill -9 $$'
+  must_fail 12 "failed with status 127" ploop copy -s "$device" -d "$into" -F 'no-such-program 2>/dev/null'
+  must_fail 7 "write to" bash -c "\"$ploop_bin\" copy -s \"$device\" -o 5 5> >(exec 0<&-; sleep 0.2)"
+  must_fail 7 "write to|durable" bash -c "trap '' XFSZ; ulimit -f 1000; \"$ploop_bin\" copy -s \"$device\" -d \"$into\""
+  [ ! -e "$into" ] || fail "a failed copy exists"
+  source_is_fine
+
+  step "answers of the receiver"
+  mkfifo "$scratch/fifo" "$scratch/answers"
+  answer() {
+    cat <"$scratch/fifo" >/dev/null &
+    (printf "$2" >"$scratch/answers") &
+    must_fail "$1" "$3" ploop copy -s "$device" -o 5 -f 6 5>"$scratch/fifo" 6<"$scratch/answers"
+    wait
+  }
+  answer 16 'FAILURE\n' "could not make its part"
+  answer 13 'WHAT???\n' "no feedback"
+  answer 13 'SUCC' "no feedback"
+  answer 13 '' "no feedback"
+  source_is_fine
+
+  step "frozen by somebody else; written to behind the file system's back; a second copy; gone"
+  must fsfreeze -f "$mnt"
+  must_fail 17 "freeze" ploop copy -s "$device" -d "$into"
+  must fsfreeze -u "$mnt"
+  # The last cluster of the disk belongs to no partition.
+  fio --name=behind --filename="$device" --allow_mounted_write=1 --offset=199m --size=512k --rw=randwrite --bs=4k --direct=1 \
+    --ioengine=libaio --iodepth=16 --time_based --runtime=100 >"$scratch/fio.log" 2>&1 &
+  local writer=$!
+  defer kill -9 "$writer"
+  sleep 1
+  must_fail 14 "still written to" ploop copy -s "$device" -d "$into"
+  kill -INT "$writer"
+  wait "$writer"
+  ploop copy -s "$device" 2>/dev/null | { sleep 2; cat >/dev/null; } &
+  sleep 1
+  must_fail 17 "busy|already" ploop copy -s "$device" -d "$into"
+  wait
+  must umount "$mnt"
+  must_fail 4 "Can't find mount point for $device" ploop copy -s "$device" -d "$into"
+  must ploop umount -d "$device"
+  must_fail 2 "Can't open device $device" ploop copy -s "$device" -d "$into"
+  [ ! -e "$into" ] || fail "a failed copy exists"
+  check_image "$image"
+}
+
+"$part"
