@@ -223,7 +223,7 @@ Status check_pair(const Delta& upper, const Delta& lower) {
 /// The top's size is the size of the device. A lower one may be larger than those between: an interrupted merge has grown
 /// the destination.
 Status check_size(const Delta& top, const Delta& other) {
-  if (round_up(other.size_sectors(), other.cluster_sectors()) <= top.size_sectors()) return {};
+  if (div_up(other.size_sectors(), other.cluster_sectors()) <= div_up(top.size_sectors(), top.cluster_sectors())) return {};
   return fail(ExitCode::Format, fmt::format("Image {} ({} sectors) is larger than {} ({} sectors) above it",
                                             other.file().name(), other.size_sectors(), top.file().name(),
                                             top.size_sectors()));

@@ -1,0 +1,167 @@
+// Version conversion. The new header and table of every image lie complete in IMAGE.idx before the first image is touched; from
+// then on the note says "apply", and copying them over is all there is to do, as often as it takes. The original keeps the
+// old tables in files of that name and copies them back: the same step.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/fd.hpp"
+#include "base/log.hpp"
+#include "base/paths.hpp"
+#include "image/convert.hpp"
+#include "image/table_io.hpp"
+#include "ops/cancel.hpp"
+#include "ops/convert.hpp"
+#include "ops/image_files.hpp"
+#include "ops/running.hpp"
+
+namespace ploop::ops {
+namespace {
+
+using image::Delta;
+using image::Kind;
+
+constexpr const char* kPrepare = "version";
+constexpr const char* kApply = "version-apply";
+/// Most bytes of a head: the table of the largest image there may be.
+constexpr std::size_t kMaxHead = std::size_t{4} << 30;
+
+std::string side_file(const std::string& image) { return image + ".idx"; }
+
+/// The ploop1 images of the disk, checked paths, the base last.
+Result<std::vector<std::string>> ploop1_images(const descriptor::Disk& disk) {
+  const std::string base = base_path(disk);
+  std::vector<std::string> paths, last;
+  for (const descriptor::Image& image : disk.images) {
+    const bool is_base = image.file == base;
+    if (is_base && disk.base_is_raw()) continue;
+    (is_base ? last : paths).push_back(TRY(descriptor::image_path(disk.directory, image.file)));
+  }
+  paths.insert(paths.end(), last.begin(), last.end());
+  return paths;
+}
+
+struct Conversion {
+  std::string path;
+  std::vector<std::byte> head;
+};
+
+Result<std::vector<Conversion>> plan(const std::vector<std::string>& paths, format::Version version) {
+  std::vector<Conversion> conversions;
+  for (const std::string& path : paths) {
+    const Delta delta = TRY(open_delta(path, Kind::Ploop1, {.writable = true}));
+    if (delta.header().version == version) continue;
+    conversions.push_back({path, TRY(image::converted_head(delta, version))});
+  }
+  return conversions;
+}
+
+Status remove_side_file(const std::string& image) {
+  const std::string path = side_file(image);
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return fail_errno(ExitCode::Unlink, "remove " + path);
+  return {};
+}
+
+Status remove_side_files(const std::vector<std::string>& images) {
+  for (const std::string& image : images) TRY(remove_side_file(image));
+  return images.empty() ? Status{} : sync_parent_directory(images.front());
+}
+
+Result<std::vector<std::byte>> read_side_file(const std::string& path) {
+  const Fd fd = TRY(open_file(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
+  const std::string text = TRY(read_all(fd.get(), kMaxHead, path));
+  const auto bytes = std::as_bytes(std::span(text));
+  return std::vector<std::byte>(bytes.begin(), bytes.end());
+}
+
+/// Copies the side file over the head of the image. An image that has none must not need it.
+Status apply_side_file(const std::string& path) {
+  const auto file = TRY(open_image_file(path, true));
+  if (::access(side_file(path).c_str(), F_OK) != 0) {
+    const format::Header header = TRY(image::read_header(*file));
+    if ((header.flags & format::kFlagConverting) == 0) return {};
+    return fail(ExitCode::Busy, "Image " + path + " is in the changing version state, and " + side_file(path) +
+                                    " is missing");
+  }
+  return image::apply_head(*file, TRY(read_side_file(side_file(path))));
+}
+
+Status apply_all(const std::vector<std::string>& paths, int version) {
+  // Whoever knows nothing of our note looks at the base first, which is the last to be finished.
+  if (!paths.empty() && ::access(side_file(paths.back()).c_str(), F_OK) == 0) {
+    const auto base = TRY(open_image_file(paths.back(), true));
+    TRY(image::mark_converting(*base));
+  }
+  for (const std::string& path : paths) {
+    if (version != 0) log(LogLevel::Progress, "Converting {} to version {}", path, version);
+    TRY(apply_side_file(path));
+  }
+  return {};
+}
+
+Status write_side_files(const std::vector<Conversion>& conversions) {
+  for (const Conversion& c : conversions) {
+    log(LogLevel::Progress, "Backing up index table {}", side_file(c.path));
+    const std::string_view text(reinterpret_cast<const char*>(c.head.data()), c.head.size());
+    TRY(write_file_atomic(side_file(c.path), text, 0600));
+    TRY(stop_if_cancelled());
+  }
+  return {};
+}
+
+}  // namespace
+
+Status convert_version(descriptor::Locked& locked, format::Version version) {
+  const auto devices = TRY(if_visible(devices_of(locked.disk, locked.path)));
+  if (!devices.empty()) {
+    return fail(ExitCode::Param, "Image is mounted: changing image version online is not supported (" +
+                                     device_names(devices) + "); umount it first");
+  }
+  const std::vector<std::string> paths = TRY(ploop1_images(locked.disk));
+  if (paths.empty()) return fail(ExitCode::Param, "A raw image has no version");
+  const std::vector<Conversion> conversions = TRY(plan(paths, version));
+  if (conversions.empty()) return {};
+
+  std::vector<std::string> changed;
+  for (const Conversion& c : conversions) changed.push_back(c.path);
+  const CleanupSection section;
+  Intent intent{.op = "convert", .phase = kPrepare};
+  TRY(write_intent(locked.path, intent));
+  Rollback rollback;
+  rollback.add([&] {
+    if (remove_side_files(changed)) ignore(remove_intent(locked.path), "the next command does it");
+  });
+  TRY(write_side_files(conversions));
+  intent.phase = kApply;
+  TRY(write_intent(locked.path, intent));
+  rollback.commit();
+  TRY(apply_all(changed, static_cast<int>(version)));
+  TRY(remove_side_files(changed));
+  return remove_intent(locked.path);
+}
+
+Result<Outcome> finish_convert_version(Interrupted& work) {
+  const std::vector<std::string> paths = TRY(ploop1_images(work.disk));
+  const bool apply = work.intent.phase == kApply;
+  if (apply) TRY(apply_all(paths, 0));
+  TRY(remove_side_files(paths));
+  return apply ? Outcome::Finished : Outcome::Undone;
+}
+
+Status restore_versions(const descriptor::Disk& disk) {
+  const std::vector<std::string> paths = TRY(ploop1_images(disk));
+  const auto is_converting = [](const std::string& path) {
+    const auto file = io::PosixFile::open(path, {});
+    if (!file) return false;
+    const auto header = image::read_header(**file);
+    return header && (header->flags & format::kFlagConverting) != 0;
+  };
+  if (std::ranges::none_of(paths, is_converting)) return {};
+  log(LogLevel::Progress, "Image remains in converting fmt version state, restoring...");
+  TRY(apply_all(paths, 0));
+  return remove_side_files(paths);
+}
+
+}  // namespace ploop::ops
