@@ -21,6 +21,7 @@ constexpr std::array kCommands = {
     Command{&kListText, run_list},
     Command{&kInfoText, run_info},
     Command{&kCheckText, run_check},
+    Command{&kConvertText, run_convert},
     Command{&kGrowText, run_grow},
     Command{&kMergeText, run_merge},
     Command{&kSnapshotText, run_snapshot},

@@ -9,6 +9,7 @@
 #include "cli/arguments.hpp"
 #include "cli/console.hpp"
 #include "ops/check.hpp"
+#include "ops/convert.hpp"
 #include "ops/copy_receive.hpp"
 #include "ops/copy_send.hpp"
 #include "ops/grow.hpp"
@@ -76,6 +77,7 @@ Parsed<ops::MountOptions> parse_mount(const Words& args);
 Parsed<ops::UmountOptions> parse_umount(const Words& args);
 Parsed<InfoArguments> parse_info(const Words& args);
 Parsed<ListArguments> parse_list(const Words& args);
+Parsed<ops::ConvertRequest> parse_convert(const Words& args);
 Parsed<ops::GrowRequest> parse_grow(const Words& args);
 Parsed<ops::MergeRequest> parse_merge(const Words& args);
 Parsed<CheckArguments> parse_check(const Words& args);
@@ -90,6 +92,7 @@ ExitCode run_mount(Console& console, const Words& args);
 ExitCode run_umount(Console& console, const Words& args);
 ExitCode run_info(Console& console, const Words& args);
 ExitCode run_list(Console& console, const Words& args);
+ExitCode run_convert(Console& console, const Words& args);
 ExitCode run_grow(Console& console, const Words& args);
 ExitCode run_merge(Console& console, const Words& args);
 ExitCode run_check(Console& console, const Words& args);
@@ -104,7 +107,7 @@ ExitCode run_getdev(Console& console, const Words& args);
 ExitCode run_stat(Console& console, const Words& args);
 
 extern const CommandText kCopyText;
-extern const CommandText kGrowText, kMergeText;
+extern const CommandText kConvertText, kGrowText, kMergeText;
 extern const CommandText kInitText, kMountText, kUmountText, kInfoText, kListText, kCheckText, kRestoreDescriptorText,
     kSnapshotListText, kStartText, kStopText, kClearText, kDeleteText, kGetdevText, kStatText;
 

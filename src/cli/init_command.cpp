@@ -35,12 +35,6 @@ const CommandText kInitText = {
 
 namespace {
 
-Parsed<format::Version> parse_version(const std::string& text) {
-  if (text == "1") return format::Version::V1;
-  if (text == "2") return format::Version::V2;
-  return usage_error(kInitText, fmt::format("Invalid -v argument: {}", text));
-}
-
 Parsed<fs::FsType> parse_type(const std::string& text) {
   if (const auto type = ops::parse_file_system(text)) return *type;
   return usage_error(kInitText, fmt::format("Incorrect file system type specified: {}", text));
@@ -81,7 +75,7 @@ Parsed<ops::InitOptions> parse_init(const Words& args) {
   ops::InitOptions options;
   if (size) options.size_sectors = PARSED(parse_size(kInitText, 's', *size));
   if (format) options.format = create_format(PARSED(parse_format(kInitText, *format)));
-  if (version) options.version = PARSED(parse_version(*version));
+  if (version) options.version = format::Version{static_cast<std::uint8_t>(PARSED(parse_version(kInitText, *version)))};
   if (type) options.file_system.type = PARSED(parse_type(*type));
   if (blocksize) options.cluster_sectors = PARSED(parse_blocksize(kInitText, *blocksize)).value_or(options.cluster_sectors);
   if (fs_block) options.file_system.block_size = PARSED(parse_fs_block(*fs_block));

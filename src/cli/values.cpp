@@ -53,6 +53,11 @@ Parsed<std::string> one_descriptor(const CommandText& command, const std::vector
   return usage_error(command, operands.empty() ? "The descriptor is missing" : "There must be one descriptor only");
 }
 
+Parsed<int> parse_version(const CommandText& command, const std::string& text) {
+  if (text == "1" || text == "2") return text.front() - '0';
+  return usage_error(command, fmt::format("Invalid -v argument: {}", text));
+}
+
 Parsed<FormatWord> parse_format(const CommandText& command, const std::string& text) {
   if (text == "raw") return FormatWord::Raw;
   if (text == "ploop1" || text == "expanded") return FormatWord::Ploop1;

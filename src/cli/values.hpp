@@ -20,6 +20,9 @@ Parsed<std::optional<std::uint32_t>> parse_blocksize(const CommandText& command,
 /// The single operand of commands that take a descriptor and nothing else.
 Parsed<std::string> one_descriptor(const CommandText& command, const std::vector<std::string>& operands);
 
+/// "1" or "2", as a number.
+Parsed<int> parse_version(const CommandText& command, const std::string& text);
+
 enum class FormatWord { Raw, Ploop1, Preallocated };
 Parsed<FormatWord> parse_format(const CommandText& command, const std::string& text);
 

@@ -16,6 +16,7 @@
 #include "base/fd.hpp"
 #include "base/log.hpp"
 #include "base/paths.hpp"
+#include "descriptor/image_path.hpp"
 #include "image/check.hpp"
 #include "image/convert.hpp"
 #include "image/merge.hpp"
@@ -154,9 +155,8 @@ Status rebuild(descriptor::Locked& locked, const std::string& path, Mode mode, c
 Status make_full(descriptor::Locked& locked, const std::string& path, const ProgressCallback& progress) {
   Delta delta = TRY(open_delta(path, Kind::Ploop1, {.writable = true}));
   const CleanupSection section;
-  TRY(write_intent(locked.path, {.op = "convert",
-                                 .phase = kPreallocate,
-                                 .parameters = {{kImage, TRY(intent_name(locked.path, path))}}}));
+  const std::string name = TRY(intent_name(locked.path, path));
+  TRY(write_intent(locked.path, {.op = "convert", .phase = kPreallocate, .parameters = {{kImage, name}}}));
   TRY(image::preallocate_image(delta, {.cancelled = cancel_requested, .progress = progress}));
   locked.disk.mode = Mode::Preallocated;
   TRY(stage_descriptor(locked.disk, locked.path));
@@ -207,7 +207,7 @@ Result<Outcome> finish_convert_format(Interrupted& work) {
 }
 
 Status convert(const ConvertRequest& request) {
-  descriptor::Locked locked = TRY(open_disk(request.descriptor));
+  OpenedDisk locked = TRY(open_disk(request.descriptor));
   TRY(request.version ? convert_version(locked, *request.version)
                       : convert_format(locked, *request.format, request.progress));
   log(LogLevel::Progress, "ploop image has been successfully converted");

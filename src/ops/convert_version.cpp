@@ -10,6 +10,7 @@
 #include "base/fd.hpp"
 #include "base/log.hpp"
 #include "base/paths.hpp"
+#include "descriptor/image_path.hpp"
 #include "image/convert.hpp"
 #include "image/table_io.hpp"
 #include "ops/cancel.hpp"
@@ -101,14 +102,23 @@ Status apply_all(const std::vector<std::string>& paths, int version) {
   return {};
 }
 
+/// Nobody looks at it before the note says that all are complete, so that it needs no temporary name.
+Status write_side_file(const Conversion& conversion) {
+  TRY(remove_side_file(conversion.path));
+  const std::string path = side_file(conversion.path);
+  const Fd fd = TRY(open_file(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600, ExitCode::Create));
+  TRY(write_all(fd.get(), conversion.head, path));
+  if (::fsync(fd.get()) != 0) return fail_errno(ExitCode::Fsync, "fsync " + path);
+  return {};
+}
+
 Status write_side_files(const std::vector<Conversion>& conversions) {
   for (const Conversion& c : conversions) {
     log(LogLevel::Progress, "Backing up index table {}", side_file(c.path));
-    const std::string_view text(reinterpret_cast<const char*>(c.head.data()), c.head.size());
-    TRY(write_file_atomic(side_file(c.path), text, 0600));
+    TRY(write_side_file(c));
     TRY(stop_if_cancelled());
   }
-  return {};
+  return conversions.empty() ? Status{} : sync_parent_directory(conversions.front().path);
 }
 
 }  // namespace

@@ -92,7 +92,7 @@ void set_size(descriptor::Disk& disk, const Plan& plan) {
 }
 
 Status grow_disk(const GrowRequest& request) {
-  descriptor::Locked locked = TRY(open_disk(request.target));
+  OpenedDisk locked = TRY(open_disk(request.target));
   Delta top = TRY(open_top(locked.disk, false));
   const Plan plan = TRY(plan_growth(top, request.size_sectors));
   if (plan.nothing_to_do() && locked.disk.size_sectors == plan.new_sectors) return {};

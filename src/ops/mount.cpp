@@ -15,6 +15,7 @@
 #include "fs/usage.hpp"
 #include "ops/attach.hpp"
 #include "ops/cancel.hpp"
+#include "ops/convert.hpp"
 #include "ops/prepare.hpp"
 #include "ops/recover.hpp"
 #include "ops/running.hpp"
@@ -165,6 +166,7 @@ Result<MountResult> mount_opened(const descriptor::Locked& locked, const MountOp
   warn_about_host(spec.deltas);
 
   const CleanupSection section;
+  TRY(restore_versions(disk));
   TRY(repair_chain(spec.deltas, !options.read_only));
   MountResult result = TRY(attach_and_mount(spec, options));
   // From now on the numbers in the cache are not those of the file system any more.

@@ -12,6 +12,7 @@
 #include "base/log.hpp"
 #include "base/paths.hpp"
 #include "descriptor/open_beneath.hpp"
+#include "ops/convert.hpp"
 #include "ops/grow.hpp"
 #include "ops/snapshot_merge.hpp"
 
@@ -23,6 +24,7 @@ struct Handled {
   RecoverHandler handler;
 };
 constexpr std::array kHandlers = {
+    Handled{"convert", finish_convert},
     Handled{"grow", finish_grow},
     Handled{"snapshot", settle_files},
     Handled{"snapshot-switch", settle_files},
