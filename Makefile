@@ -4,6 +4,7 @@
 #   make demo       a guided run on a real device           make bench    measure against loop and qemu
 #   make asan       tests under ASan + UBSan                make tsan     unit tests under TSan
 #   make fuzz       each fuzz target FUZZ_SECONDS long      make install  DESTDIR= PREFIX=/usr
+#   make deb        a Debian package
 #   make tidy       clang-tidy over the tree                make format-check   clang-format, dry
 #   make clean      remove build/
 
@@ -14,7 +15,7 @@ FUZZ_SECONDS ?= 60
 
 RELEASE := build/release
 
-.PHONY: all build deps test demo bench asan tsan fuzz install man tidy format-check check clean
+.PHONY: all build deps test demo bench asan tsan fuzz install deb tidy format-check check clean
 
 all: build
 
@@ -60,6 +61,14 @@ install:
 	@cmake -S . --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null
 	@tools/build.sh release $(JOBS)
 	@DESTDIR="$(DESTDIR)" cmake --install $(RELEASE) --prefix $(PREFIX)
+
+# build/release/ploop_VERSION_ARCH.deb
+deb:
+	@tools/install-deps.sh build man
+	@cmake -S . --preset release >/dev/null
+	@tools/build.sh release $(JOBS) ploop ploopd man
+	@cd $(RELEASE) && rm -f *.deb && cpack -G DEB
+	@tools/check_deb $(RELEASE)/ploop_*.deb
 
 tidy:
 	@tools/install-deps.sh build tidy

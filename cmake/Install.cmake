@@ -5,6 +5,7 @@
 #   libexec/ploop/ploopd             the daemon; ploop finds it from its own place, so any prefix works
 #   share/man/man8/*.8               manual pages, made from docs/man/*.8.md by pandoc
 #   share/bash-completion/completions/ploop
+#   lib/systemd/system/ploop@.service, lib/tmpfiles.d/ploop.conf
 #   share/doc/ploop                  README, licence, documents
 #
 # The programs are installed by their own folders (src/cli, src/daemon), the rest here.
