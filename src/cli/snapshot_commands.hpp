@@ -10,7 +10,12 @@
 
 namespace ploop::cli {
 
-Parsed<ops::SnapshotOptions> parse_snapshot(const Words& args);
+struct SnapshotArguments {
+  ops::SnapshotOptions disk;
+  std::optional<ops::DeviceSnapshotOptions> device;  ///< the form with -d
+};
+
+Parsed<SnapshotArguments> parse_snapshot(const Words& args);
 Parsed<ops::SwitchOptions> parse_snapshot_switch(const Words& args);
 Parsed<ops::DeleteOptions> parse_snapshot_delete(const Words& args);
 Parsed<ops::SnapshotMergeOptions> parse_snapshot_merge(const Words& args);

@@ -19,6 +19,16 @@ struct SnapshotOptions {
 /// it was.
 Status snapshot(const SnapshotOptions& options);
 
+struct DeviceSnapshotOptions {
+  std::string device;   ///< /dev/ploopN
+  std::string file;     ///< the new image, which must not exist
+  bool freeze = false;  ///< freeze the mounted file system meanwhile
+};
+
+/// A new top for a device that was attached from a list of images. ExitCode::Sysfs: no such device; Param: it belongs to a
+/// descriptor; Open: the file exists; otherwise the device's error, and the file is removed.
+Status snapshot_device(const DeviceSnapshotOptions& options);
+
 /// The part under the lock, for everybody who takes snapshots. `temporary`: it goes again when nobody uses it.
 Status take_snapshot(descriptor::Locked& locked, const DiskUse& use, const std::string& uuid, bool temporary);
 

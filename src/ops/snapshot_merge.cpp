@@ -10,6 +10,7 @@
 #include "descriptor/image_path.hpp"
 #include "ops/cancel.hpp"
 #include "ops/disk_use.hpp"
+#include "ops/live_chain.hpp"
 #include "ops/merge.hpp"
 #include "ops/prepare.hpp"
 
@@ -91,11 +92,10 @@ Result<MergeFiles> files_for(const Work& work, const Step& step) {
 }
 
 /// A crash since the interruption may have left any of the files marked.
-Status repair_for_resume(const Work& work, const MergeFiles& files) {
+Status repair_for_resume(const MergeFiles& files) {
   std::vector<control::DeltaSpec> deltas;
   for (const std::string& file : files.sources) deltas.push_back({file});
   if (!files.raw) deltas.push_back({files.destination});
-  static_cast<void>(work);
   return repair_chain(deltas, true);
 }
 
@@ -104,38 +104,114 @@ bool untouched(const Error& error) {
   return error.code == ExitCode::Open || error.code == ExitCode::Format || error.code == ExitCode::Param;
 }
 
-Status run_offline(const Work& work, const Step& step, Rollback& rollback) {
-  const MergeFiles files = TRY(files_for(work, step));
-  if (step.resume) TRY(repair_for_resume(work, files));
+/// For a merge that has begun and can only be finished.
+tl::unexpected<Error> to_be_continued(Error error) {
+  error.what += "; the disk can be used, and its next command goes on with the merge";
+  return fail(std::move(error));
+}
+
+/// The data. From the moment at which something may have changed in the lower file there is no way back.
+Status move_data(const MergeFiles& files, Rollback& rollback) {
   if (auto merged = merge_files(files); !merged) {
     Error error = std::move(merged).error();
-    // Half of it is in the lower file now: it can only be finished.
-    if (step.new_file.empty() && !untouched(error)) {
-      rollback.commit();
-      error.what += "; the disk can be used, and its next command goes on with the merge";
-    }
-    return fail(std::move(error));
+    if (!files.new_image.empty() || (untouched(error) && !files.resume)) return fail(std::move(error));
+    rollback.commit();
+    return to_be_continued(std::move(error));
   }
-  if (step.new_file.empty()) rollback.commit();
+  if (files.new_image.empty()) rollback.commit();
+  return {};
+}
+
+Status run_stopped(const Work& work, const Step& step, Rollback& rollback) {
+  const MergeFiles files = TRY(files_for(work, step));
+  if (step.resume) TRY(repair_for_resume(files));
+  TRY(move_data(files, rollback));
   return commit_descriptor(work.path, rollback);
 }
 
+/// Levels that a running device only reads: the files are merged as those of a stopped disk, then the device takes the
+/// result in their place.
+Status run_below_top(const Work& work, const Step& step, const DeviceState& device, Rollback& rollback) {
+  const MergeFiles files = TRY(files_for(work, step));
+  control::Client client = TRY(control::Client::connect(device.number));
+  TRY(wait_until_idle(client, device));
+  if (step.new_file.empty()) TRY(client.lend(*level_of(device, files.destination)));
+  TRY(move_data(files, rollback));
+  const std::vector<std::string>& gone = files.sources;
+  const auto lower = step.new_file.empty() ? lower_without(device, gone)
+                                           : lower_without(device, gone, files.destination, step.new_file);
+  const Status exchanged = client.set_lower(lower, commit_point(work.path));
+  const std::string& consumed = step.new_file.empty() ? gone.front() : files.destination;
+  if (!exchanged && !TRY(took_place(work.path, consumed, false))) return exchanged;
+  rollback.commit();
+  return {};
+}
+
+/// The device itself moves its top into the level below, under I/O.
+Status run_top(const Work& work, const Step& step, const DeviceState& device, Rollback& rollback) {
+  const std::vector<std::string> files = descriptor::files_of(work.disk, step.plan);
+  control::Client client = TRY(control::Client::connect(device.number));
+  log(LogLevel::Detail, "Opening delta {}", files.back());
+  log(LogLevel::Progress, "Merging top delta");
+  Status merged = client.merge_top(commit_point(work.path), step.progress);
+  if (!merged && !TRY(took_place(work.path, files.front(), false))) {
+    const auto state = client.maintenance();
+    if (state && state->name != "MERGE" && !step.resume) return merged;
+    rollback.commit();
+    return to_be_continued(std::move(merged).error());
+  }
+  rollback.commit();
+  return {};
+}
+
+enum class Place { Stopped, BelowTop, Top };
+
 /// Notes, stages, merges, commits, removes what is not named any more.
-Status run_step(Work work, const Step& step) {
+Status run_step(Work work, const Step& step, Place place, const DiskUse& use) {
   Disk next = work.disk;
   const std::vector<std::string> gone = descriptor::merge_nodes(next, step.plan, step.new_file);
   const Intent intent = TRY(intent_of(work, step, gone));
+  TRY(write_intent(work.path, intent));
   Rollback rollback;
-  if (!step.resume) {
-    TRY(write_intent(work.path, intent));
-    rollback.add([&] { ignore(remove_intent(work.path), "the first error is the one to report"); });
-  }
+  // A merge that is resumed has its data in the lower file already.
+  if (!step.resume) rollback.add([&] { ignore(remove_intent(work.path), "the first error is the one to report"); });
   rollback.add([&] { ignore(unstage_descriptor(work.path), "the first error is the one to report"); });
   TRY(stage_descriptor(next, work.path));
-  TRY(run_offline(work, step, rollback));
+  if (place == Place::Stopped) TRY(run_stopped(work, step, rollback));
+  if (place == Place::BelowTop) TRY(run_below_top(work, step, *use.running, rollback));
+  if (place == Place::Top) TRY(run_top(work, step, *use.running, rollback));
   work.disk = std::move(next);
   for (const std::string& file : gone) TRY(remove_image(work.path, file));
   return remove_intent(work.path);
+}
+
+/// A lower file of a running device can't get a longer table in place: what is in the way would have to move under the
+/// device's reads.
+Result<bool> needs_new_file(const Disk& disk, const Step& step) {
+  if (!step.new_file.empty() || is_raw_base(disk, step.plan.lower())) return false;
+  const std::vector<std::string> files = TRY(descriptor::image_paths(disk, descriptor::files_of(disk, step.plan)));
+  const format::Header lower = TRY(read_header(files.back()));
+  const format::Header upper = TRY(read_header(files.front()));
+  return lower.size_sectors < upper.size_sectors;
+}
+
+/// The merge of a plan, in one step or two.
+Status run_steps(Work work, Step step, bool online) {
+  DiskUse use = TRY(disk_use(work.disk, work.path));
+  if (!online) return run_step(work, step, Place::Stopped, use);
+  const bool with_top = same_uuid(step.plan.upper(), work.disk.top_uuid);
+  if (!with_top || step.plan.nodes.size() > 2 || !step.new_file.empty()) {
+    Step below = step;
+    if (with_top) below.plan.nodes.erase(below.plan.nodes.begin());
+    if (TRY(needs_new_file(work.disk, below))) below.new_file = descriptor::new_delta_file(work.disk);
+    TRY(run_step(work, below, Place::BelowTop, use));
+    if (!with_top) return {};
+    use = TRY(disk_use(work.disk, work.path));
+    step.plan.nodes = {step.plan.upper(), below.plan.upper()};
+    step.new_file.clear();
+    step.resume = false;
+  }
+  return run_step(work, step, Place::Top, use);
 }
 
 /// How many nodes of the plan the running device has.
@@ -178,6 +254,11 @@ Result<std::string> resolve_new_file(const OpenedDisk& disk, const MergePlan& pl
   return file;
 }
 
+std::string request_of(const Intent& intent) {
+  const auto request = intent.parameters.find(kRequest);
+  return request == intent.parameters.end() ? "" : request->second;
+}
+
 }  // namespace
 
 Status merge_nodes(descriptor::Locked& locked, const MergeOrder& order) {
@@ -187,11 +268,8 @@ Status merge_nodes(descriptor::Locked& locked, const MergeOrder& order) {
   for (const std::string& uuid : order.plan.nodes) TRY(free_node(use, locked.disk, uuid));
   const CleanupSection section;
   log_plan(locked.disk, order.plan, order.new_file, running != 0);
-  if (running != 0) return fail(ExitCode::Param, "The disk runs as " + device_name(*use.running) + ": unmount it first");
-  return run_step({locked.path, locked.disk}, {.plan = order.plan,
-                                               .new_file = order.new_file,
-                                               .request = order.request,
-                                               .progress = order.progress});
+  const Step step{.plan = order.plan, .new_file = order.new_file, .request = order.request, .progress = order.progress};
+  return run_steps({locked.path, locked.disk}, step, running != 0);
 }
 
 Result<Outcome> finish_merge(Interrupted& work) {
@@ -200,9 +278,11 @@ Result<Outcome> finish_merge(Interrupted& work) {
   const auto plan = descriptor::plan_merge_range(work.disk, work.intent.uuid, lower->second);
   if (!plan) return settle_files(work);
   const DiskUse use = TRY(disk_use(work.disk, work.path));
+  const std::size_t running = count_running(work.disk, use, *plan);
+  TRY(refuse_mixed(use, *plan, running));
   for (const std::string& uuid : plan->nodes) TRY(free_node(use, work.disk, uuid));
   const CleanupSection section;
-  TRY(run_step({work.path, work.disk}, {.plan = *plan, .request = {}, .resume = true}));
+  TRY(run_steps({work.path, work.disk}, {.plan = *plan, .request = request_of(work.intent), .resume = true}, running != 0));
   return Outcome::Finished;
 }
 

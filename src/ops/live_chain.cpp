@@ -1,0 +1,78 @@
+#include "ops/live_chain.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+#include <thread>
+
+#include "base/log.hpp"
+#include "fs/freeze.hpp"
+#include "ops/attach.hpp"
+#include "ops/recover.hpp"
+
+namespace ploop::ops {
+namespace {
+
+constexpr std::chrono::milliseconds kPause{100};
+constexpr int kTries = 50;
+
+/// The frozen file system of a device, if one is mounted here.
+std::optional<fs::Freeze> freeze_mounted(const DeviceState& device) {
+  const auto mounts = mounts_of(device);
+  if (!mounts || mounts->empty()) return std::nullopt;
+  auto frozen = fs::Freeze::hold(mounts->front().directory);
+  if (frozen) return *std::move(frozen);
+  log_error("Warning: the file system at {} can't be frozen, the snapshot will look as after a power cut: {}",
+            mounts->front().directory, frozen.error().message());
+  return std::nullopt;
+}
+
+bool is_busy(const control::MaintenanceState& state) { return state.name != "OFF"; }
+
+}  // namespace
+
+control::CommitPoint commit_point(const std::string& descriptor_path) {
+  return {staged_path(descriptor_path), descriptor_path};
+}
+
+Status push_top(const DeviceState& device, const std::string& file, const control::CommitPoint& commit, bool freeze) {
+  control::Client client = TRY(control::Client::connect(device.number));
+  log(LogLevel::Progress, "Creating snapshot dev={} img={}", device_name(device), file);
+  std::optional<fs::Freeze> frozen = freeze ? freeze_mounted(device) : std::nullopt;
+  const Status pushed = client.push_delta({file, control::ImageKind::Ploop1, false}, commit);
+  if (frozen) {
+    if (const Status thawed = frozen->thaw(); !thawed) {
+      log_error("Warning: the snapshot may look as after a power cut: {}", thawed.error().message());
+    }
+  }
+  return pushed;
+}
+
+Result<bool> took_place(const std::string& descriptor_path, const std::string& file, bool named) {
+  TRY(unstage_descriptor(descriptor_path));
+  const descriptor::Disk disk = TRY(descriptor::load(descriptor_path));
+  const bool is_named = std::ranges::any_of(disk.images, [&](const descriptor::Image& i) { return i.file == file; });
+  return is_named == named;
+}
+
+std::vector<control::DeltaSpec> lower_without(const DeviceState& device, const std::vector<std::string>& gone,
+                                              const std::string& from, const std::string& to) {
+  std::vector<control::DeltaSpec> lower(device.deltas.begin(), device.deltas.end() - 1);
+  for (control::DeltaSpec& delta : lower) {
+    if (delta.path == from) delta = {to, control::ImageKind::Ploop1, true};
+  }
+  std::erase_if(lower, [&](const control::DeltaSpec& d) { return std::ranges::count(gone, d.path) != 0; });
+  return lower;
+}
+
+Status wait_until_idle(control::Client& client, const DeviceState& device) {
+  control::MaintenanceState state = TRY(client.maintenance());
+  for (int i = 0; i < kTries && is_busy(state); ++i) {
+    std::this_thread::sleep_for(kPause);
+    state = TRY(client.maintenance());
+  }
+  if (!is_busy(state)) return {};
+  return fail(ExitCode::Busy, "Device " + device_name(device) + " is busy with another operation (" + state.name + ")");
+}
+
+}  // namespace ploop::ops
