@@ -90,6 +90,14 @@ Status refuse_encrypted(const descriptor::Disk& disk, const MountOptions& option
                                    ": mount without -m and -F, then open the partition with cryptsetup");
 }
 
+/// Of a snapshot whose disk may be mounted, too. XFS knows file systems by UUID and mounts each once, and one that was frozen
+/// for the snapshot has everything in place, but a log that wants to be replayed, which a read-only device does not allow.
+Status mount_beside(fs::MountRequest request) {
+  const std::string type = request.type.empty() ? TRY(fs::detect_filesystem(request.device)) : request.type;
+  if (type == "xfs") request.options += (request.options.empty() ? "" : ",") + std::string("nouuid,norecovery");
+  return fs::mount_filesystem(request);
+}
+
 /// -F and -m, on a device that is attached.
 Status mount_file_system(const MountOptions& options, const Attached& attached) {
   if (options.fsck) {
@@ -98,12 +106,14 @@ Status mount_file_system(const MountOptions& options, const Attached& attached) 
     TRY(stop_if_cancelled());
   }
   if (options.directory.empty()) return {};
-  Status mounted = fs::mount_filesystem({.device = attached.file_system(),
-                                         .directory = options.directory,
-                                         .type = options.fs_type,
-                                         .options = options.fs_options,
-                                         .read_only = options.read_only,
-                                         .umount_helper = options.umount_helper});
+  fs::MountRequest request{.device = attached.file_system(),
+                           .directory = options.directory,
+                           .type = options.fs_type,
+                           .options = options.fs_options,
+                           .read_only = options.read_only,
+                           .umount_helper = options.umount_helper};
+  if (options.read_only && !options.component.empty()) return mount_beside(std::move(request));
+  Status mounted = fs::mount_filesystem(request);
   if (mounted || !options.read_only) return mounted;
   // The usual reason: a file system that was not unmounted wants to replay its journal and can't.
   Error error = std::move(mounted).error();
