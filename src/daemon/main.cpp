@@ -1,6 +1,7 @@
 // ploopd: serves one device. Without arguments it is the guardian: it reads an attach order from its standard input and writes
 // one line of JSON, the result, to its standard output. People don't start it; `ploop mount` does.
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -85,6 +86,8 @@ int main(int argc, char** argv) {
     std::fputs("ploopd: unknown argument; see --help\n", stderr);
     return static_cast<int>(ExitCode::Param);
   }
+  // Started through /proc/self/exe a process is called "exe".
+  ::prctl(PR_SET_NAME, "ploopd");
   log_to_stderr(worker ? "worker" : "guardian");
   try {
     return worker ? run_worker() : run_guardian();

@@ -11,6 +11,7 @@
 #include "base/aligned_buffer.hpp"
 #include "engine/device.hpp"
 #include "format/header.hpp"
+#include "io/forwarding_file.hpp"
 #include "io/memory_file.hpp"
 #include "io/sim_ring.hpp"
 
@@ -20,23 +21,12 @@ inline constexpr std::uint32_t kCluster = 64 * 512;
 inline constexpr std::uint64_t kClusters = 16;
 
 /// A file that several deltas in a row can be opened on.
-class SharedFile final : public io::BlockFile {
+class SharedFile final : public io::ForwardingFile<> {
  public:
-  SharedFile(io::MemoryFile& f, const bool& fail_sync) : f_(f), fail_sync_(fail_sync) {}
-  std::int64_t read(std::span<std::byte> d, std::uint64_t o) override { return f_.read(d, o); }
-  std::int64_t write(std::span<const std::byte> d, std::uint64_t o) override { return f_.write(d, o); }
-  int sync() override { return fail_sync_ ? -EIO : f_.sync(); }
-  int truncate(std::uint64_t s) override { return f_.truncate(s); }
-  int allocate(std::uint64_t o, std::uint64_t l) override { return f_.allocate(o, l); }
-  int punch(std::uint64_t o, std::uint64_t l) override { return f_.punch(o, l); }
-  int clone(BlockFile& s, std::uint64_t so, std::uint64_t o, std::uint64_t l) override {
-    return f_.clone(static_cast<SharedFile&>(s).f_, so, o, l);
-  }
-  std::int64_t size() override { return f_.size(); }
-  [[nodiscard]] const std::string& name() const override { return f_.name(); }
+  SharedFile(io::MemoryFile& file, const bool& fail_sync) : ForwardingFile(file), fail_sync_(fail_sync) {}
+  int sync() override { return fail_sync_ ? -EIO : ForwardingFile::sync(); }
 
  private:
-  io::MemoryFile& f_;
   const bool& fail_sync_;
 };
 

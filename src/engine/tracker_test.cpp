@@ -16,6 +16,7 @@
 #include "base/units.hpp"
 #include "engine/device.hpp"
 #include "format/header.hpp"
+#include "io/forwarding_file.hpp"
 #include "io/memory_file.hpp"
 #include "io/sim_ring.hpp"
 
@@ -198,24 +199,7 @@ struct Looper {
 };
 
 /// A file seen by a delta, which owns its BlockFile.
-class Borrowed final : public io::BlockFile {
- public:
-  explicit Borrowed(io::MemoryFile& f) : f_(f) {}
-  std::int64_t read(std::span<std::byte> d, std::uint64_t o) override { return f_.read(d, o); }
-  std::int64_t write(std::span<const std::byte> d, std::uint64_t o) override { return f_.write(d, o); }
-  int sync() override { return f_.sync(); }
-  int truncate(std::uint64_t s) override { return f_.truncate(s); }
-  int allocate(std::uint64_t o, std::uint64_t l) override { return f_.allocate(o, l); }
-  int punch(std::uint64_t o, std::uint64_t l) override { return f_.punch(o, l); }
-  int clone(BlockFile& s, std::uint64_t so, std::uint64_t o, std::uint64_t l) override {
-    return f_.clone(static_cast<Borrowed&>(s).f_, so, o, l);
-  }
-  std::int64_t size() override { return f_.size(); }
-  [[nodiscard]] const std::string& name() const override { return f_.name(); }
-
- private:
-  io::MemoryFile& f_;
-};
+using Borrowed = io::ForwardingFile<>;
 
 /// A device with several requests at a time and a copy of its top's file that is made meanwhile.
 class CopyUnderLoad {

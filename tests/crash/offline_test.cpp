@@ -14,6 +14,7 @@
 #include "image/merge.hpp"
 #include "image/test_borrowed.hpp"
 #include "image/test_stack.hpp"
+#include "io/forwarding_file.hpp"
 
 namespace ploop::crash {
 namespace {
@@ -23,24 +24,13 @@ using image::Delta;
 using Bytes = std::vector<std::byte>;
 
 /// Swallows one barrier: says that it was done and does nothing.
-class Forgetful final : public io::BlockFile {
+class Forgetful final : public io::ForwardingFile<> {
  public:
   static constexpr std::uint64_t kNone = ~std::uint64_t{0};
-  Forgetful(io::BlockFile& file, std::uint64_t which) : inner_(file), which_(which) {}
-  std::int64_t read(std::span<std::byte> data, std::uint64_t offset) override { return inner_.read(data, offset); }
-  std::int64_t write(std::span<const std::byte> data, std::uint64_t offset) override { return inner_.write(data, offset); }
-  int sync() override { return syncs_++ == which_ ? 0 : inner_.sync(); }
-  int truncate(std::uint64_t size) override { return inner_.truncate(size); }
-  int allocate(std::uint64_t offset, std::uint64_t length) override { return inner_.allocate(offset, length); }
-  int punch(std::uint64_t offset, std::uint64_t length) override { return inner_.punch(offset, length); }
-  int clone(io::BlockFile& source, std::uint64_t from, std::uint64_t offset, std::uint64_t length) override {
-    return inner_.clone(source, from, offset, length);
-  }
-  std::int64_t size() override { return inner_.size(); }
-  [[nodiscard]] const std::string& name() const override { return inner_.name(); }
+  Forgetful(io::BlockFile& file, std::uint64_t which) : ForwardingFile(file), which_(which) {}
+  int sync() override { return syncs_++ == which_ ? 0 : ForwardingFile::sync(); }
 
  private:
-  io::BlockFile& inner_;
   std::uint64_t which_;
   std::uint64_t syncs_ = 0;
 };

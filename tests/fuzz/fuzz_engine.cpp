@@ -19,6 +19,7 @@
 #include "image/check.hpp"
 #include "image/stack.hpp"
 #include "image_input.hpp"
+#include "io/forwarding_file.hpp"
 #include "io/sim_ring.hpp"
 #include "require.hpp"
 
@@ -58,29 +59,7 @@ struct Images {
 };
 
 /// The top as the device sees it; the file outlives the device.
-class Borrowed final : public io::BlockFile {
- public:
-  explicit Borrowed(io::MemoryFile& file) : file_(file) {}
-  std::int64_t read(std::span<std::byte> data, std::uint64_t offset) override {
-    return file_.read(data, offset);
-  }
-  std::int64_t write(std::span<const std::byte> data, std::uint64_t offset) override {
-    return file_.write(data, offset);
-  }
-  int sync() override { return file_.sync(); }
-  int truncate(std::uint64_t size) override { return file_.truncate(size); }
-  int allocate(std::uint64_t offset, std::uint64_t length) override { return file_.allocate(offset, length); }
-  int punch(std::uint64_t offset, std::uint64_t length) override { return file_.punch(offset, length); }
-  int clone(io::BlockFile& source, std::uint64_t source_offset, std::uint64_t offset,
-            std::uint64_t length) override {
-    return file_.clone(source, source_offset, offset, length);
-  }
-  std::int64_t size() override { return file_.size(); }
-  [[nodiscard]] const std::string& name() const override { return file_.name(); }
-
- private:
-  io::MemoryFile& file_;
-};
+using Borrowed = io::ForwardingFile<>;
 
 /// What the guest wrote, newest last.
 struct Written {
