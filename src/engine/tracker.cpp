@@ -91,7 +91,8 @@ Tracker::Batch Tracker::read(std::span<FileExtent> out, std::uint64_t used_end, 
   }
   if (batch.count == out.size()) return batch;
   if (position_ < used_end) {
-    out[batch.count++] = {position_, used_end};
+    // From a whole granule on: whoever reads with direct I/O can do so, and a little is read twice.
+    out[batch.count++] = {round_down(position_, granularity()), used_end};
     position_ = used_end;
   }
   cursor_ = 0;

@@ -102,6 +102,14 @@ TEST(Tracker, HandsOutGrowthOnceAndRecordsWritesToItFromThen) {
   EXPECT_TRUE(tracker.stop(2 * kMiB, false));
 }
 
+TEST(Tracker, GrowthBeginsAtAWholeGranule) {
+  Tracker tracker;
+  ASSERT_TRUE(tracker.start(kFile));
+  ASSERT_TRUE(tracker.set_position(10000));
+  EXPECT_EQ(read_all(tracker, 20000), (std::vector<FileExtent>{{8192, 20000}}));
+  EXPECT_EQ(tracker.position(), 20000u);
+}
+
 TEST(Tracker, StopsNeitherDuringAWriteNorWithSomethingLeft) {
   Tracker tracker;
   ASSERT_TRUE(tracker.start(kFile));

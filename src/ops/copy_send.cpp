@@ -60,13 +60,19 @@ Result<T> as_device_error(Result<T> result) {
   return fail(std::move(error).with_context("write tracking"));
 }
 
+/// The file system on the device, held open: it can't be unmounted meanwhile, and what its name leads to does not matter any more.
+struct Mounted {
+  std::string directory;  ///< for messages
+  Fd fd;
+};
+
 class Sender {
  public:
   Sender(const CopySendOptions& options, control::Client client, CopySource source, CopySink& sink, std::uint64_t used, bool raw)
       : options_(options), client_(std::move(client)), source_(std::move(source)), sink_(sink), writer_(sink, kBatchBytes),
         used_(used), raw_(raw) {}
 
-  Status run(const std::string& mount_point);
+  Status run(const Mounted& mounted);
 
  private:
   /// What one round over the written parts was like.
@@ -78,11 +84,11 @@ class Sender {
   Status full_pass();
   Status live_rounds(int most);
   Result<Round> round();
-  Status frozen(const std::string& mount_point);
+  Status frozen(const Mounted& mounted);
   Status last_rounds();
   Status send_header();
   Status run_stop_command();
-  Status settle(const std::string& mount_point);
+  Status settle(const Mounted& mounted);
   Status send(std::uint64_t start, std::uint64_t end);
   Status send_batch();
 
@@ -187,9 +193,8 @@ Status Sender::run_stop_command() {
 }
 
 /// What has to reach the device anyway does so before everybody has to wait for it.
-Status Sender::settle(const std::string& mount_point) {
-  const Fd directory = TRY(open_file(mount_point, O_RDONLY | O_DIRECTORY, 0, ExitCode::Fsync));
-  if (::syncfs(directory.get()) != 0) return fail_errno(ExitCode::Fsync, "sync the file system at " + mount_point);
+Status Sender::settle(const Mounted& mounted) {
+  if (::syncfs(mounted.fd.get()) != 0) return fail_errno(ExitCode::Fsync, "sync the file system at " + mounted.directory);
   return live_rounds(kRoundsBeforeFreeze);
 }
 
@@ -228,9 +233,14 @@ Status Sender::last_rounds() {
   return fail(ExitCode::Loop, "The device is still written to although its file system is frozen: too many iterations, aborting");
 }
 
-Status Sender::frozen(const std::string& mount_point) {
+Status Sender::frozen(const Mounted& mounted) {
   const Clock::time_point start = Clock::now();
-  fs::Freeze freeze = TRY(fs::Freeze::hold(mount_point, kFreezeLimit));
+  auto held = fs::Freeze::hold("/proc/self/fd/" + std::to_string(mounted.fd.get()), kFreezeLimit);
+  if (!held) {
+    held.error().what = "freeze the file system at " + mounted.directory;
+    return fail(std::move(held).error());
+  }
+  fs::Freeze freeze = *std::move(held);
   TRY(last_rounds());
   // Everything has been read, and the tracker has said so: the rest of the way concerns only the copy.
   TRY(freeze.thaw());
@@ -239,16 +249,16 @@ Status Sender::frozen(const std::string& mount_point) {
   return {};
 }
 
-Status Sender::run(const std::string& mount_point) {
+Status Sender::run(const Mounted& mounted) {
   TRY(full_pass());
   TRY(live_rounds(kMaxRounds));
   TRY(writer_.drain());
   TRY(sink_.sync());
   TRY(live_rounds(kRoundsAfterSync));
   TRY(run_stop_command());
-  TRY(settle(mount_point));
+  TRY(settle(mounted));
   TRY(stop_if_cancelled());
-  TRY(frozen(mount_point));
+  TRY(frozen(mounted));
   TRY(writer_.drain());
   return sink_.finish();
 }
@@ -261,12 +271,24 @@ Result<control::DeviceState> find_running(const std::string& name) {
   return fail(errno_error(ExitCode::Device, number < 0 ? ENODEV : ENOENT, "Can't open device " + name));
 }
 
+/// A mount of the device that its name leads to: another file system may be mounted above it.
+Result<Mounted> find_mounted(const control::DeviceState& device, const std::string& name) {
+  for (const fs::MountPoint& mount : TRY(mounts_of(device))) {
+    Fd fd{::open(mount.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    struct stat st {};
+    if (fd && ::fstat(fd.get(), &st) == 0 && st.st_dev == mount.device) return Mounted{mount.directory, std::move(fd)};
+  }
+  return fail(ExitCode::Open, "Can't find mount point for " + name);
+}
+
 /// Writing there would wait for the thaw, and the thaw for the write.
-Status refuse_target_inside(const CopySinkOptions& sink, const fs::MountPoint& mount) {
+Status refuse_target_inside(const CopySinkOptions& sink, const Mounted& mounted) {
+  struct stat inside {};
+  if (::fstat(mounted.fd.get(), &inside) != 0) return fail_errno(ExitCode::Stat, "look at " + mounted.directory);
   struct stat st {};
   const int looked = sink.file.empty() ? ::fstat(sink.output, &st) : ::stat(directory_of(sink.file).c_str(), &st);
   const bool stream = S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode);
-  if (looked != 0 || stream || st.st_dev != mount.device) return {};
+  if (looked != 0 || stream || st.st_dev != inside.st_dev) return {};
   return fail(ExitCode::Param, "The copy would lie on the disk that is copied; choose another place");
 }
 
@@ -274,9 +296,8 @@ Status refuse_target_inside(const CopySinkOptions& sink, const fs::MountPoint& m
 
 Status copy_send(const CopySendOptions& options) {
   const control::DeviceState device = TRY(find_running(options.device));
-  const std::vector<fs::MountPoint> mounts = TRY(mounts_of(device));
-  if (mounts.empty()) return fail(ExitCode::Open, "Can't find mount point for " + options.device);
-  TRY(refuse_target_inside(options.sink, mounts.front()));
+  const Mounted mounted = TRY(find_mounted(device, options.device));
+  TRY(refuse_target_inside(options.sink, mounted));
   const CleanupSection section;
   const auto sink = TRY(open_copy_sink(options.sink));
   control::Client client = TRY(as_device_error(control::Client::connect(device.number)));
@@ -285,7 +306,7 @@ Status copy_send(const CopySendOptions& options) {
   CopySource source = TRY(CopySource::open(top.path, start.file_device, start.file_inode));
   log_error("Sending {}", top.path);
   Sender sender(options, std::move(client), std::move(source), *sink, start.used_bytes, top.kind == control::ImageKind::Raw);
-  return sender.run(mounts.front().directory);
+  return sender.run(mounted);
 }
 
 }  // namespace ploop::ops

@@ -276,6 +276,13 @@ refusals() {
   must_fail 12 "Command 'kill .*' failed" ploop copy -s "$device" -d "$into" -F 'kill -9 $$'
   must_fail 12 "failed with status 127" ploop copy -s "$device" -d "$into" -F 'no-such-program 2>/dev/null'
   must_fail 7 "write to" bash -c "\"$ploop_bin\" copy -s \"$device\" -o 5 5> >(exec 0<&-; sleep 0.2)"
+  # Wherever the receiver stops reading, the sender notices; the pipe itself holds a megabyte.
+  local size
+  size=$(ploop -v-1 copy -s "$device" 2>/dev/null | wc -c)
+  local taken
+  for taken in 0 1 15 17 100000 3000000 $((size / 2)) $((size - 4000000)); do
+    must_fail 7 "write to" bash -c "\"$ploop_bin\" copy -s \"$device\" -o 5 5> >(head -c $taken >/dev/null)"
+  done
   must_fail 7 "write to|durable" bash -c "trap '' XFSZ; ulimit -f 1000; \"$ploop_bin\" copy -s \"$device\" -d \"$into\""
   [ ! -e "$into" ] || fail "a failed copy exists"
   source_is_fine
@@ -311,6 +318,10 @@ refusals() {
   sleep 1
   must_fail 17 "busy|already" ploop copy -s "$device" -d "$into"
   wait
+  # What is mounted over it is not what is copied, and must not be frozen.
+  must mount -t tmpfs hides "$mnt"
+  must_fail 4 "Can't find mount point for $device" ploop copy -s "$device" -d "$into"
+  must umount "$mnt"
   must umount "$mnt"
   must_fail 4 "Can't find mount point for $device" ploop copy -s "$device" -d "$into"
   must ploop umount -d "$device"
