@@ -91,7 +91,8 @@ ExitCode run_copy(Console& console, const Words& args) {
     return ExitCode::Ok;
   }
   keep_clear(console, parsed->receive.feedback);
-  if (const Status received = ops::copy_receive(parsed->receive); !received) return report(console, received.error());
+  if (const Status received = ops::copy_receive(parsed->receive); !received)
+    return report(console, received.error());
   return ExitCode::Ok;
 }
 

@@ -6,7 +6,8 @@ namespace ploop::control {
 namespace {
 
 Result<TrackExtent> extent_from_json(const Json& value) {
-  if (!value.is_array() || value.size() != 2 || !value[0].is_number_unsigned() || !value[1].is_number_unsigned()) {
+  if (!value.is_array() || value.size() != 2 || !value[0].is_number_unsigned() ||
+      !value[1].is_number_unsigned()) {
     return fail(ExitCode::Protocol, "An extent is not a pair of numbers");
   }
   const TrackExtent extent{value[0].get<std::uint64_t>(), value[1].get<std::uint64_t>()};
@@ -50,7 +51,8 @@ Result<std::uint64_t> decode_track_set(std::string_view text) {
 std::string encode_track_batch(const TrackBatch& batch) {
   Json json;
   Json& extents = json["extents"] = Json::array();
-  for (const TrackExtent& e : batch.extents) extents.push_back({e.start, e.end});
+  for (const TrackExtent& e : batch.extents)
+    extents.push_back({e.start, e.end});
   json["dirty"] = batch.dirty_bytes;
   json["used"] = batch.used_bytes;
   json["round_complete"] = batch.round_complete;
@@ -64,7 +66,8 @@ Result<TrackBatch> decode_track_batch(std::string_view text) {
   if (extents == json.end() || !extents->is_array() || extents->size() > kMaxTrackExtents) {
     return fail(ExitCode::Protocol, "\"extents\" is not a list of the right size");
   }
-  for (const Json& value : *extents) batch.extents.push_back(TRY(extent_from_json(value)));
+  for (const Json& value : *extents)
+    batch.extents.push_back(TRY(extent_from_json(value)));
   batch.dirty_bytes = TRY(unsigned_field(json, "dirty"));
   batch.used_bytes = TRY(unsigned_field(json, "used"));
   batch.round_complete = TRY(bool_field(json, "round_complete"));

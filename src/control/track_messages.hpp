@@ -1,4 +1,5 @@
-// Messages of the write tracker: what `copy` and a device say to each other. Positions are bytes in the top's image file.
+// Messages of the write tracker: what `copy` and a device say to each other. Positions are bytes in the top's
+// image file.
 #pragma once
 
 #include <cstdint>
@@ -31,11 +32,12 @@ struct TrackBatch {
   std::vector<TrackExtent> extents;  ///< written since they were handed out last, or grown
   std::uint64_t dirty_bytes = 0;     ///< recorded besides
   std::uint64_t used_bytes = 0;
-  bool round_complete = false;       ///< a round without extents: nothing is left
+  bool round_complete = false;  ///< a round without extents: nothing is left
   bool operator==(const TrackBatch&) const = default;
 };
 
-/// Texts of JSON objects. Decoding fails with ExitCode::Protocol; extents are checked to be in order and not empty.
+/// Texts of JSON objects. Decoding fails with ExitCode::Protocol; extents are checked to be in order and not
+/// empty.
 std::string encode_track_start(const TrackStart& start);
 Result<TrackStart> decode_track_start(std::string_view text);
 std::string encode_track_set(std::uint64_t position);

@@ -16,7 +16,8 @@ Status Tracking::owned_by(std::uint64_t connection) const {
 
 Result<std::string> Tracking::start(std::uint64_t connection) {
   struct stat st {};
-  if (::fstat(device_.top_file().native_handle(), &st) != 0) return fail_errno(ExitCode::Stat, "look at the top image");
+  if (::fstat(device_.top_file().native_handle(), &st) != 0)
+    return fail_errno(ExitCode::Stat, "look at the top image");
   control::TrackStart answer;
   answer.used_bytes = TRY(device_.top_used_bytes());
   TRY(device_.track_start());
@@ -31,7 +32,8 @@ Result<std::string> Tracking::read() {
   std::array<engine::FileExtent, control::kMaxTrackExtents> extents;
   const engine::Tracker::Batch batch = TRY(device_.track_read(extents));
   control::TrackBatch answer;
-  for (std::size_t i = 0; i < batch.count; ++i) answer.extents.push_back({extents[i].start, extents[i].end});
+  for (std::size_t i = 0; i < batch.count; ++i)
+    answer.extents.push_back({extents[i].start, extents[i].end});
   answer.dirty_bytes = device_.tracker().dirty_bytes();
   answer.used_bytes = TRY(device_.top_used_bytes());
   answer.round_complete = batch.round_complete;

@@ -1,5 +1,5 @@
-// The write tracker behind the control socket: track_start, track_set, track_read, track_stop, track_abort. It belongs to the
-// connection that started it: when that closes, a copy has died, and tracking ends.
+// The write tracker behind the control socket: track_start, track_set, track_read, track_stop, track_abort.
+// It belongs to the connection that started it: when that closes, a copy has died, and tracking ends.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,8 @@ class Tracking {
   explicit Tracking(engine::Device& device) : device_(device) {}
 
   static bool handles(std::string_view method) { return method.starts_with("track_"); }
-  /// Text of the result. ExitCode::Busy for a second copy, or when something is left at track_stop; Param when the connection did
-  /// not start tracking; Protocol for a request that makes no sense.
+  /// Text of the result. ExitCode::Busy for a second copy, or when something is left at track_stop; Param
+  /// when the connection did not start tracking; Protocol for a request that makes no sense.
   Result<std::string> run(const control::Call& call);
   void connection_closed(std::uint64_t connection);
 

@@ -8,10 +8,12 @@
 namespace ploop::engine {
 
 Status Tracker::start(std::uint64_t file_limit) {
-  if (active_) return fail(ExitCode::Busy, "Writes to this device are being tracked already: another copy is running");
+  if (active_)
+    return fail(ExitCode::Busy, "Writes to this device are being tracked already: another copy is running");
   limit_ = file_limit;
   shift_ = kMinShift;
-  while (div_up(limit_, granularity()) > kMaxBits) ++shift_;
+  while (div_up(limit_, granularity()) > kMaxBits)
+    ++shift_;
   bits_ = div_up(limit_, granularity());
   words_.assign(div_up(bits_, 64), 0);
   position_ = 0;
@@ -85,7 +87,8 @@ Tracker::Batch Tracker::read(std::span<FileExtent> out, std::uint64_t used_end, 
     const std::uint64_t last = find(false, first);
     clear_bits(first, last);
     cursor_ = last;
-    // A granule reaches beyond the end of a file that is no multiple of it, and the file may have become shorter.
+    // A granule reaches beyond the end of a file that is no multiple of it, and the file may have become
+    // shorter.
     const FileExtent extent{first << shift_, std::min(last << shift_, file_end)};
     if (extent.start < extent.end) out[batch.count++] = extent;
   }

@@ -1,5 +1,5 @@
-// The write tracker alone, and in a device under random load beside a simulated copy: when the tracker lets itself be stopped, the
-// copy has to be equal to the file.
+// The write tracker alone, and in a device under random load beside a simulated copy: when the tracker lets
+// itself be stopped, the copy has to be equal to the file.
 #include "engine/tracker.hpp"
 
 #include <gtest/gtest.h>
@@ -57,7 +57,8 @@ TEST(Tracker, RecordsBelowThePositionOnlyAndWholeGranules) {
   tracker.mark(kMiB - 512, 1024);
   tracker.mark(kMiB, 4096);
   tracker.mark(20 * kMiB, 4096);
-  EXPECT_EQ(read_all(tracker, kMiB), (std::vector<FileExtent>{{0, 4096}, {8192, 16384}, {kMiB - 4096, kMiB}}));
+  EXPECT_EQ(read_all(tracker, kMiB),
+            (std::vector<FileExtent>{{0, 4096}, {8192, 16384}, {kMiB - 4096, kMiB}}));
   EXPECT_EQ(tracker.dirty_bytes(), 0u);
   EXPECT_TRUE(read_all(tracker, kMiB).empty());
   EXPECT_TRUE(tracker.stop(kMiB, false));
@@ -68,7 +69,8 @@ TEST(Tracker, NeighboursBecomeOneExtentAndRepeatedWritesOne) {
   ASSERT_TRUE(tracker.start(kFile));
   ASSERT_TRUE(tracker.set_position(kFile));
   for (int i = 0; i < 3; ++i) {
-    for (std::uint64_t n = 10; n < 200; ++n) tracker.mark(n * 4096, 4096);
+    for (std::uint64_t n = 10; n < 200; ++n)
+      tracker.mark(n * 4096, 4096);
   }
   EXPECT_EQ(tracker.dirty_bytes(), 190u * 4096);
   EXPECT_EQ(read_all(tracker, kFile), (std::vector<FileExtent>{{10 * 4096, 200 * 4096}}));
@@ -174,7 +176,8 @@ TEST(Tracker, AgreesWithAPlainModel) {
       const std::uint64_t length = 1 + random() % std::min<std::uint64_t>(kGranules * 4096 - offset, 400'000);
       if (random() % 3 == 0) {
         tracker.mark(offset, length);
-        for (std::uint64_t g = offset / 4096; g <= (offset + length - 1) / 4096; ++g) model[g] = true;
+        for (std::uint64_t g = offset / 4096; g <= (offset + length - 1) / 4096; ++g)
+          model[g] = true;
       } else {
         std::vector<FileExtent> out(1 + random() % 4);
         const Tracker::Batch batch = tracker.read(out, kGranules * 4096, kGranules * 4096);
@@ -185,12 +188,14 @@ TEST(Tracker, AgreesWithAPlainModel) {
           }
         }
       }
-      ASSERT_EQ(tracker.dirty_bytes() / 4096, static_cast<std::uint64_t>(std::count(model.begin(), model.end(), true)));
+      ASSERT_EQ(tracker.dirty_bytes() / 4096,
+                static_cast<std::uint64_t>(std::count(model.begin(), model.end(), true)));
     }
   }
 }
 
-// ------------------------------------------------------------------------------------------------ a copy under load
+// ------------------------------------------------------------------------------------------------ a copy
+// under load
 
 constexpr std::uint32_t kCluster = 64 * 512;
 constexpr std::uint64_t kClusters = 64;
@@ -212,16 +217,19 @@ using Borrowed = io::ForwardingFile<>;
 /// A device with several requests at a time and a copy of its top's file that is made meanwhile.
 class CopyUnderLoad {
  public:
-  explicit CopyUnderLoad(std::uint64_t seed) : random_(seed), ring_({.seed = seed, .immediate_percent = unsigned(seed % 3 * 20)}) {}
+  explicit CopyUnderLoad(std::uint64_t seed)
+      : random_(seed), ring_({.seed = seed, .immediate_percent = unsigned(seed % 3 * 20)}) {}
 
   void run() {
     open();
     speed_ = random_() % 12;
-    for (int tag = 0; tag < 6; ++tag) work(*this);
+    for (int tag = 0; tag < 6; ++tag)
+      work(*this);
     ASSERT_TRUE(device_->track_start());
     while (workers_ > 0) {
       ring_.run_once(true);
-      for (std::uint64_t step = random_() % (2 + speed_); step > 0; --step) copy_step();
+      for (std::uint64_t step = random_() % (2 + speed_); step > 0; --step)
+        copy_step();
     }
     finish();
     compare();
@@ -252,7 +260,8 @@ class CopyUnderLoad {
     for (int level = chain ? 0 : 1; level < 2; ++level) {
       files_.push_back(std::make_unique<io::MemoryFile>("image", options));
       make_image(*files_.back(), level == 0);
-      auto delta = image::Delta::open(std::make_unique<Borrowed>(*files_.back()), image::Kind::Ploop1, {.writable = level == 1});
+      auto delta = image::Delta::open(std::make_unique<Borrowed>(*files_.back()), image::Kind::Ploop1,
+                                      {.writable = level == 1});
       ASSERT_TRUE(delta) << delta.error().message();
       config.deltas.push_back(std::move(*delta));
     }
@@ -314,17 +323,20 @@ class CopyUnderLoad {
   }
 
   void read_some() {
-    const std::uint64_t size = std::min<std::uint64_t>(pending_.end - pending_.start, 512 * (1 + random_() % 32));
+    const std::uint64_t size =
+        std::min<std::uint64_t>(pending_.end - pending_.start, 512 * (1 + random_() % 32));
     if (copy_.size() < pending_.start + size) copy_.resize(pending_.start + size);
     const std::span piece = std::span(copy_).subspan(pending_.start, size);
-    ASSERT_EQ(files_.back()->read(piece, pending_.start), static_cast<std::int64_t>(size)) << "inside the file";
+    ASSERT_EQ(files_.back()->read(piece, pending_.start), static_cast<std::int64_t>(size))
+        << "inside the file";
     pending_.start += size;
   }
 
   /// No more requests: the device calms down, and the tracker says when the copy is right.
   void finish() {
     for (int round = 0; round < 10'000; ++round) {
-      if (full_pass_done_ && next_ == ready_ && pending_.start == pending_.end && device_->track_stop()) return;
+      if (full_pass_done_ && next_ == ready_ && pending_.start == pending_.end && device_->track_stop())
+        return;
       copy_step();
       ring_.run_once(true);
     }
@@ -358,7 +370,9 @@ class CopyUnderLoad {
   bool full_pass_done_ = false;
 };
 
-Looper execute(Device& device, Request request, int& result) { result = co_await device.execute(request); }
+Looper execute(Device& device, Request request, int& result) {
+  result = co_await device.execute(request);
+}
 
 TEST(TrackerInADevice, DoesNotStopWhileAWriteIsUnderWay) {
   io::SimRing ring;

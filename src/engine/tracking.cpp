@@ -11,7 +11,8 @@ namespace ploop::engine {
 Result<std::uint64_t> Core::top_file_bytes() const {
   if (!top_is_raw_ && config_.writable) return allocator_.file_clusters() << cluster_shift_;
   const std::int64_t size = top_->size();
-  if (size < 0) return fail(errno_error(ExitCode::Stat, static_cast<int>(-size), "length of " + top_->name()));
+  if (size < 0)
+    return fail(errno_error(ExitCode::Stat, static_cast<int>(-size), "length of " + top_->name()));
   return static_cast<std::uint64_t>(size);
 }
 
@@ -34,16 +35,21 @@ Status Device::track_start() {
                                                  : "A merge of the top is not finished; run it again");
   }
   if (!begin(Maintenance::Track)) {
-    return fail(ExitCode::Busy, "The device is busy with another operation (" + std::string(maintenance_name(maintenance_)) + ")");
+    return fail(ExitCode::Busy, "The device is busy with another operation (" +
+                                    std::string(maintenance_name(maintenance_)) + ")");
   }
   Status started = core_->tracker_.start(limit);
   if (!started) end();
   return started;
 }
 
-Result<std::uint64_t> Device::top_used_bytes() const { return core_->top_used_bytes(); }
+Result<std::uint64_t> Device::top_used_bytes() const {
+  return core_->top_used_bytes();
+}
 
-Status Device::track_set(std::uint64_t position) { return core_->tracker_.set_position(position); }
+Status Device::track_set(std::uint64_t position) {
+  return core_->tracker_.set_position(position);
+}
 
 Result<Tracker::Batch> Device::track_read(std::span<FileExtent> out) {
   if (!core_->tracker_.active()) return fail(ExitCode::Param, "Writes are not being tracked");
@@ -63,7 +69,11 @@ void Device::track_abort() {
   core_->tracker_.abort();
   if (maintenance_ == Maintenance::Track) end();
 }
-const Tracker& Device::tracker() const { return core_->tracker_; }
-const io::BlockFile& Device::top_file() const { return *core_->top_; }
+const Tracker& Device::tracker() const {
+  return core_->tracker_;
+}
+const io::BlockFile& Device::top_file() const {
+  return *core_->top_;
+}
 
 }  // namespace ploop::engine

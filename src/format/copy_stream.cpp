@@ -31,12 +31,14 @@ std::array<std::byte, kPacketHeaderSize> encode_packet(const Packet& packet) {
 Result<Packet> decode_packet(std::span<const std::byte, kPacketHeaderSize> bytes) {
   RawPacket raw;
   std::memcpy(&raw, bytes.data(), sizeof raw);
-  if (raw.marker != kCopyMarker) return fail(ExitCode::Protocol, "Stream corrupted: a packet has a wrong marker");
+  if (raw.marker != kCopyMarker)
+    return fail(ExitCode::Protocol, "Stream corrupted: a packet has a wrong marker");
   const Packet packet{raw.size == 0              ? PacketKind::End
                       : raw.size == kSyncPayload ? PacketKind::Sync
                                                  : PacketKind::Data,
                       raw.size, raw.position};
-  if (packet.size > kMaxPacketPayload) return fail(ExitCode::Protocol, "Stream corrupted: a packet is too large");
+  if (packet.size > kMaxPacketPayload)
+    return fail(ExitCode::Protocol, "Stream corrupted: a packet is too large");
   if (packet.kind == PacketKind::Data && (packet.position > kMaxCopyPosition - packet.size)) {
     return fail(ExitCode::Protocol, "Stream corrupted: a packet lies beyond any file");
   }
@@ -61,7 +63,9 @@ std::uint32_t piece_size(std::uint64_t left, std::uint32_t limit) {
   return static_cast<std::uint32_t>(size);
 }
 
-std::string_view feedback_text(bool success) { return success ? kSuccess : kFailure; }
+std::string_view feedback_text(bool success) {
+  return success ? kSuccess : kFailure;
+}
 
 Result<bool> decode_feedback(std::string_view text) {
   if (text == kSuccess) return true;

@@ -4,8 +4,8 @@
 //   sync   size 4: the receiver makes everything durable and reports (feedback); the four bytes mean nothing
 //   end    size 0: the copy is complete
 //
-// A data packet therefore never has 4 bytes. The stream comes from another machine: nothing in it is trusted, and no memory is
-// taken because a packet claims a size.
+// A data packet therefore never has 4 bytes. The stream comes from another machine: nothing in it is trusted,
+// and no memory is taken because a packet claims a size.
 #pragma once
 
 #include <array>
@@ -40,11 +40,12 @@ std::array<std::byte, kPacketHeaderSize> encode_packet(const Packet& packet);
 /// ExitCode::Protocol: wrong marker, a payload above kMaxPacketPayload, data beyond kMaxCopyPosition.
 Result<Packet> decode_packet(std::span<const std::byte, kPacketHeaderSize> bytes);
 
-/// The sync packet of the original: its payload rewrites the first four bytes of the image with what is there.
+/// The sync packet of the original: its payload rewrites the first four bytes of the image with what is
+/// there.
 std::array<std::byte, kPacketHeaderSize + kSyncPayload> encode_sync();
 
-/// How many of `left` bytes the next data packet takes, at most `limit` (at least 16): all that fit, but neither this piece nor the
-/// rest is 4 bytes long. 0 for 0.
+/// How many of `left` bytes the next data packet takes, at most `limit` (at least 16): all that fit, but
+/// neither this piece nor the rest is 4 bytes long. 0 for 0.
 std::uint32_t piece_size(std::uint64_t left, std::uint32_t limit);
 
 /// What the receiver says about a sync packet.
@@ -53,15 +54,15 @@ std::string_view feedback_text(bool success);
 /// True for success; ExitCode::Protocol for anything that is not feedback.
 Result<bool> decode_feedback(std::string_view text);
 
-/// Cuts a stream that arrives in pieces of any size. Feed it at most wanted() bytes at a time: then nothing behind the end
-/// packet is ever taken, and everything fed belongs to one step.
+/// Cuts a stream that arrives in pieces of any size. Feed it at most wanted() bytes at a time: then nothing
+/// behind the end packet is ever taken, and everything fed belongs to one step.
 class StreamReader {
  public:
   enum class Event : std::uint8_t {
-    More,   ///< nothing yet
-    Data,   ///< `data` belongs to `position`
-    Sync,   ///< make everything durable, report
-    End,    ///< complete
+    More,  ///< nothing yet
+    Data,  ///< `data` belongs to `position`
+    Sync,  ///< make everything durable, report
+    End,   ///< complete
   };
   struct Step {
     Event event = Event::More;

@@ -1,4 +1,5 @@
-// The stream of `ploop copy`: the published examples byte for byte, and everything a peer can send that is not a stream.
+// The stream of `ploop copy`: the published examples byte for byte, and everything a peer can send that is
+// not a stream.
 #include "format/copy_stream.hpp"
 
 #include <gtest/gtest.h>
@@ -38,7 +39,9 @@ struct Example {
   Packet packet;
   const char* hex;
 };
-void PrintTo(const Example& row, std::ostream* out) { *out << row.name; }
+void PrintTo(const Example& row, std::ostream* out) {
+  *out << row.name;
+}
 class PacketExample : public testing::TestWithParam<Example> {};
 
 TEST_P(PacketExample, IsTheOriginalsBytesInBothDirections) {
@@ -52,24 +55,34 @@ TEST_P(PacketExample, IsTheOriginalsBytesInBothDirections) {
 INSTANTIATE_TEST_SUITE_P(
     CopyStream, PacketExample,
     testing::Values(
-        Example{"data_at_0", {PacketKind::Data, 1 << 20, 0}, "3d ac c0 4c 00 00 10 00 00 00 00 00 00 00 00 00"},
-        Example{"data_at_5_MiB", {PacketKind::Data, 1 << 20, 5 << 20}, "3d ac c0 4c 00 00 10 00 00 00 50 00 00 00 00 00"},
-        Example{"final_header", {PacketKind::Data, 512, 0}, "3d ac c0 4c 00 02 00 00 00 00 00 00 00 00 00 00"},
+        Example{
+            "data_at_0", {PacketKind::Data, 1 << 20, 0}, "3d ac c0 4c 00 00 10 00 00 00 00 00 00 00 00 00"},
+        Example{"data_at_5_MiB",
+                {PacketKind::Data, 1 << 20, 5 << 20},
+                "3d ac c0 4c 00 00 10 00 00 00 50 00 00 00 00 00"},
+        Example{
+            "final_header", {PacketKind::Data, 512, 0}, "3d ac c0 4c 00 02 00 00 00 00 00 00 00 00 00 00"},
         Example{"sync", {PacketKind::Sync, 4, 0}, "3d ac c0 4c 04 00 00 00 00 00 00 00 00 00 00 00"},
         Example{"end", {PacketKind::End, 0, 0}, "3d ac c0 4c 00 00 00 00 00 00 00 00 00 00 00 00"},
-        Example{"largest", {PacketKind::Data, 64 << 20, 0}, "3d ac c0 4c 00 00 00 04 00 00 00 00 00 00 00 00"},
-        Example{"last_position", {PacketKind::Data, 1, (1ull << 63) - 2}, "3d ac c0 4c 01 00 00 00 fe ff ff ff ff ff ff 7f"}),
+        Example{
+            "largest", {PacketKind::Data, 64 << 20, 0}, "3d ac c0 4c 00 00 00 04 00 00 00 00 00 00 00 00"},
+        Example{"last_position",
+                {PacketKind::Data, 1, (1ull << 63) - 2},
+                "3d ac c0 4c 01 00 00 00 fe ff ff ff ff ff ff 7f"}),
     [](const auto& row) { return std::string(row.param.name); });
 
 TEST(SyncPacket, CarriesTheFirstFourBytesOfEveryImage) {
-  EXPECT_EQ(to_vector(encode_sync()), from_hex("3d ac c0 4c 04 00 00 00 00 00 00 00 00 00 00 00 57 69 74 68"));
+  EXPECT_EQ(to_vector(encode_sync()),
+            from_hex("3d ac c0 4c 04 00 00 00 00 00 00 00 00 00 00 00 57 69 74 68"));
 }
 
 struct Damage {
   const char* name;
   const char* hex;
 };
-void PrintTo(const Damage& row, std::ostream* out) { *out << row.name; }
+void PrintTo(const Damage& row, std::ostream* out) {
+  *out << row.name;
+}
 class DamagedPacket : public testing::TestWithParam<Damage> {};
 
 TEST_P(DamagedPacket, IsRefused) {
@@ -120,7 +133,8 @@ TEST(PieceSize, NeverGivesAFourByteDataPacket) {
   EXPECT_EQ(piece_size(1u << 20, 1u << 20), 1u << 20) << "whole pieces stay whole";
 }
 
-// ------------------------------------------------------------------------------------------------ whole streams
+// ------------------------------------------------------------------------------------------------ whole
+// streams
 
 void append(std::vector<std::byte>& stream, std::span<const std::byte> bytes) {
   stream.insert(stream.end(), bytes.begin(), bytes.end());
@@ -129,7 +143,8 @@ void append(std::vector<std::byte>& stream, std::span<const std::byte> bytes) {
 std::vector<std::byte> sample_stream() {
   std::vector<std::byte> stream;
   append(stream, encode_packet({PacketKind::Data, 600, 1000}));
-  for (int i = 0; i < 600; ++i) stream.push_back(static_cast<std::byte>(i));
+  for (int i = 0; i < 600; ++i)
+    stream.push_back(static_cast<std::byte>(i));
   append(stream, encode_sync());
   append(stream, encode_packet({PacketKind::Data, 1, 7}));
   stream.push_back(std::byte{0xAA});

@@ -19,9 +19,9 @@ namespace {
 constexpr int kPollMs = 200;
 constexpr int kPipeBytes = 1 << 20;
 
-/// A pipe opened again has a description, and so a mode, of its own: for writing, since a write waits for room for all of it. A
-/// read that poll has announced does not wait; and a read end that is opened after the last writer has left would wait for another
-/// one for ever.
+/// A pipe opened again has a description, and so a mode, of its own: for writing, since a write waits for
+/// room for all of it. A read that poll has announced does not wait; and a read end that is opened after the
+/// last writer has left would wait for another one for ever.
 Fd reopen_for_writing(int fd) {
   const std::string path = "/proc/self/fd/" + std::to_string(fd);
   return Fd{::open(path.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC)};
@@ -44,7 +44,8 @@ Result<CopyChannel> CopyChannel::open(int fd, Direction direction, const std::st
   const DescriptorKind kind = descriptor_kind(fd);
   if (kind == DescriptorKind::Socket) return CopyChannel(fd, Fd{}, true, role);
   if (kind != DescriptorKind::Pipe) {
-    return fail(ExitCode::Param, "Invalid " + role + " fd " + std::to_string(fd) + ": must be a pipe or a socket");
+    return fail(ExitCode::Param,
+                "Invalid " + role + " fd " + std::to_string(fd) + ": must be a pipe or a socket");
   }
   ::fcntl(fd, F_SETPIPE_SZ, kPipeBytes);  // fewer switches between the two ends; a smaller one works too
   // Without /proc, or when the other end is gone already, the descriptor itself has to do.
@@ -66,7 +67,8 @@ Result<std::size_t> CopyChannel::read_some(std::span<std::byte> data) {
     TRY(wait(POLLIN));
     const ssize_t n = ::read(fd_, data.data(), data.size());
     if (n >= 0) return static_cast<std::size_t>(n);
-    if (errno != EINTR && errno != EAGAIN) return fail_errno(ExitCode::Read, "read from the " + role_ + " fd");
+    if (errno != EINTR && errno != EAGAIN)
+      return fail_errno(ExitCode::Read, "read from the " + role_ + " fd");
   }
 }
 
@@ -91,7 +93,8 @@ ssize_t CopyChannel::put(std::span<iovec> pieces) {
 
 Status CopyChannel::write(std::span<iovec> pieces) {
   for (;;) {
-    while (!pieces.empty() && pieces.front().iov_len == 0) pieces = pieces.subspan(1);
+    while (!pieces.empty() && pieces.front().iov_len == 0)
+      pieces = pieces.subspan(1);
     if (pieces.empty()) return {};
     TRY(wait(POLLOUT));
     const ssize_t n = put(pieces);

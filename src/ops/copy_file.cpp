@@ -31,7 +31,8 @@ std::string hidden_name(const std::string& path) {
 }  // namespace
 
 bool all_zero(std::span<const std::byte> data) {
-  return data.empty() || (data[0] == std::byte{0} && std::memcmp(data.data(), data.data() + 1, data.size() - 1) == 0);
+  return data.empty() ||
+         (data[0] == std::byte{0} && std::memcmp(data.data(), data.data() + 1, data.size() - 1) == 0);
 }
 
 Status write_at(int fd, std::span<const std::byte> data, std::uint64_t position, const std::string& name) {
@@ -50,7 +51,10 @@ CopyFile::CopyFile(std::string path, Fd fd, std::string hidden)
     : path_(std::move(path)), fd_(std::move(fd)), hidden_(std::move(hidden)) {}
 
 CopyFile::CopyFile(CopyFile&& other) noexcept
-    : path_(std::move(other.path_)), fd_(std::move(other.fd_)), hidden_(std::exchange(other.hidden_, {})), length_(other.length_) {}
+    : path_(std::move(other.path_)),
+      fd_(std::move(other.fd_)),
+      hidden_(std::exchange(other.hidden_, {})),
+      length_(other.length_) {}
 
 CopyFile::~CopyFile() {
   if (!hidden_.empty()) ::unlink(hidden_.c_str());
@@ -58,7 +62,8 @@ CopyFile::~CopyFile() {
 
 Result<CopyFile> CopyFile::create(const std::string& path) {
   struct stat st {};
-  if (::lstat(path.c_str(), &st) == 0) return fail(errno_error(ExitCode::Create, EEXIST, "Can't create " + path));
+  if (::lstat(path.c_str(), &st) == 0)
+    return fail(errno_error(ExitCode::Create, EEXIST, "Can't create " + path));
   Fd nameless{::open(directory_of(path).c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, kMode)};
   if (nameless) return CopyFile(path, std::move(nameless), "");
   if (!has_no_tmpfile(errno)) return fail_errno(ExitCode::Create, "Can't create " + path);
@@ -95,13 +100,15 @@ Status CopyFile::give_name() {
     return {};
   }
   // Network file systems may not know the flag; a hard link does not replace either.
-  if (errno != EINVAL || ::link(hidden_.c_str(), path_.c_str()) != 0) return fail_errno(ExitCode::Create, "Can't create " + path_);
+  if (errno != EINVAL || ::link(hidden_.c_str(), path_.c_str()) != 0)
+    return fail_errno(ExitCode::Create, "Can't create " + path_);
   return {};
 }
 
 Status CopyFile::finish() {
   // Zeros at the end were never written.
-  if (::ftruncate(fd_.get(), static_cast<off_t>(length_)) != 0) return fail_errno(ExitCode::Write, "set the length of " + path_);
+  if (::ftruncate(fd_.get(), static_cast<off_t>(length_)) != 0)
+    return fail_errno(ExitCode::Write, "set the length of " + path_);
   if (::fsync(fd_.get()) != 0) return fail_errno(ExitCode::Write, "make " + path_ + " durable");
   TRY(give_name());
   if (Status synced = sync_parent_directory(path_); !synced) {

@@ -1,6 +1,7 @@
-// The file that a copy becomes. It has no name while it is being written and gets its name in one step when it is complete and
-// durable: whoever sees FILE sees all of it, and a copy that fails or is killed leaves nothing. Where the file system has no files without
-// a name (O_TMPFILE), it has a hidden name beside FILE meanwhile; only kill -9 leaves that one.
+// The file that a copy becomes. It has no name while it is being written and gets its name in one step when
+// it is complete and durable: whoever sees FILE sees all of it, and a copy that fails or is killed leaves
+// nothing. Where the file system has no files without a name (O_TMPFILE), it has a hidden name beside FILE
+// meanwhile; only kill -9 leaves that one.
 #pragma once
 
 #include <cstddef>
@@ -22,12 +23,13 @@ class CopyFile {
   /// Nothing is left of a file that did not get its name.
   ~CopyFile();
 
-  /// Content for this position; later content wins. Zeros behind everything that came so far take no space. ExitCode::Write.
+  /// Content for this position; later content wins. Zeros behind everything that came so far take no space.
+  /// ExitCode::Write.
   Status put(std::uint64_t position, std::span<const std::byte> data);
   /// What came so far is durable. ExitCode::Write.
   Status sync();
-  /// Complete: sets the length to the highest end that came, makes everything durable, gives the name. ExitCode::Write; Create when
-  /// somebody else has made FILE meanwhile. Called once.
+  /// Complete: sets the length to the highest end that came, makes everything durable, gives the name.
+  /// ExitCode::Write; Create when somebody else has made FILE meanwhile. Called once.
   Status finish();
 
  private:
@@ -36,7 +38,7 @@ class CopyFile {
 
   std::string path_;
   Fd fd_;
-  std::string hidden_;         ///< "" for a file without a name
+  std::string hidden_;  ///< "" for a file without a name
   std::uint64_t length_ = 0;
 };
 

@@ -16,7 +16,8 @@ namespace {
 /// Whatever packets claim, no more memory than this is taken.
 constexpr std::size_t kBufferBytes = 1 << 20;
 
-/// Makes everything durable and tells the sender how that went. Our own failure counts more than one of telling it.
+/// Makes everything durable and tells the sender how that went. Our own failure counts more than one of
+/// telling it.
 Status answer_sync(CopyFile& file, std::optional<CopyChannel>& feedback) {
   const Status synced = file.sync();
   if (!feedback) return synced;

@@ -13,9 +13,9 @@ struct CopyReceiveOptions {
   int feedback = -1;  ///< the same, for the answers to sync packets; -1 for none
 };
 
-/// FILE appears when the stream has ended as it should and everything is durable; otherwise there is none. ExitCode::Param for
-/// descriptors of the wrong kind, Create when FILE exists, Read when the stream ends early, Protocol when it is damaged, Write
-/// for everything about writing.
+/// FILE appears when the stream has ended as it should and everything is durable; otherwise there is none.
+/// ExitCode::Param for descriptors of the wrong kind, Create when FILE exists, Read when the stream ends
+/// early, Protocol when it is damaged, Write for everything about writing.
 Status copy_receive(const CopyReceiveOptions& options);
 
 }  // namespace ploop::ops

@@ -40,7 +40,8 @@ constexpr auto kShortRound = std::chrono::milliseconds(100);
 constexpr int kMaxRounds = 10;
 constexpr int kRoundsAfterSync = 5;
 constexpr int kRoundsBeforeFreeze = 3;
-/// Looks at a file system that is frozen. A device calms down after the first: freed clusters are punched after the flush.
+/// Looks at a file system that is frozen. A device calms down after the first: freed clusters are punched
+/// after the flush.
 constexpr int kFrozenTries = 8;
 constexpr int kFrozenRounds = 5;
 constexpr auto kFirstPause = std::chrono::milliseconds(5);
@@ -60,7 +61,8 @@ Result<T> as_device_error(Result<T> result) {
   return fail(std::move(error).with_context("write tracking"));
 }
 
-/// The file system on the device, held open: it can't be unmounted meanwhile, and what its name leads to does not matter any more.
+/// The file system on the device, held open: it can't be unmounted meanwhile, and what its name leads to does
+/// not matter any more.
 struct Mounted {
   std::string directory;  ///< for messages
   Fd fd;
@@ -68,9 +70,15 @@ struct Mounted {
 
 class Sender {
  public:
-  Sender(const CopySendOptions& options, control::Client client, CopySource source, CopySink& sink, std::uint64_t used, bool raw)
-      : options_(options), client_(std::move(client)), source_(std::move(source)), sink_(sink), writer_(sink, kBatchBytes),
-        used_(used), raw_(raw) {}
+  Sender(const CopySendOptions& options, control::Client client, CopySource source, CopySink& sink,
+         std::uint64_t used, bool raw)
+      : options_(options),
+        client_(std::move(client)),
+        source_(std::move(source)),
+        sink_(sink),
+        writer_(sink, kBatchBytes),
+        used_(used),
+        raw_(raw) {}
 
   Status run(const Mounted& mounted);
 
@@ -111,13 +119,15 @@ Status Sender::send_batch() {
   TRY(stop_if_cancelled());
   TRY(source_.read(parts_));
   std::vector<CopyPiece>& pieces = writer_.current().pieces;
-  for (const CopySource::Part& part : parts_) pieces.push_back({part.position, {part.memory, part.size}});
+  for (const CopySource::Part& part : parts_)
+    pieces.push_back({part.position, {part.memory, part.size}});
   parts_.clear();
   batch_bytes_ = 0;
   return writer_.submit();
 }
 
-/// Puts a range of the file, starting at a page, into batches. What is still in the last one goes with send_batch().
+/// Puts a range of the file, starting at a page, into batches. What is still in the last one goes with
+/// send_batch().
 Status Sender::send(std::uint64_t start, std::uint64_t end) {
   while (start < end) {
     if (batch_bytes_ == kBatchBytes) TRY(send_batch());
@@ -179,7 +189,9 @@ Status Sender::run_stop_command() {
   if (options_.stop_command.empty()) return {};
   // Its output must not end up between packets, and what it leaves running must not keep the stream open.
   std::string script;
-  const auto taken = [&](int fd) { return options_.sink.feedback == fd || (options_.sink.file.empty() && options_.sink.output == fd); };
+  const auto taken = [&](int fd) {
+    return options_.sink.feedback == fd || (options_.sink.file.empty() && options_.sink.output == fd);
+  };
   if (taken(1)) script += "exec >&2\n";
   if (taken(2)) script += "exec 2>/dev/null\n";
   for (const int fd : {options_.sink.output, options_.sink.feedback}) {
@@ -188,17 +200,21 @@ Status Sender::run_stop_command() {
   RunOptions run;
   run.capture = false;
   const RunResult result = TRY(run_program({"/bin/sh", "-c", script + options_.stop_command}, run));
-  if (result.status != 0) return fail(ExitCode::System, "Command '" + options_.stop_command + "' failed with status " + std::to_string(result.status));
+  if (result.status != 0)
+    return fail(ExitCode::System, "Command '" + options_.stop_command + "' failed with status " +
+                                      std::to_string(result.status));
   return {};
 }
 
 /// What has to reach the device anyway does so before everybody has to wait for it.
 Status Sender::settle(const Mounted& mounted) {
-  if (::syncfs(mounted.fd.get()) != 0) return fail_errno(ExitCode::Fsync, "sync the file system at " + mounted.directory);
+  if (::syncfs(mounted.fd.get()) != 0)
+    return fail_errno(ExitCode::Fsync, "sync the file system at " + mounted.directory);
   return live_rounds(kRoundsBeforeFreeze);
 }
 
-/// The first sector once more, now saying that nobody uses the image. Only the in-use mark differs from the source.
+/// The first sector once more, now saying that nobody uses the image. Only the in-use mark differs from the
+/// source.
 Status Sender::send_header() {
   if (raw_) return {};
   const CopySource::Part part{0, kHeaderPage, header_.data()};
@@ -213,8 +229,8 @@ Status Sender::send_header() {
   return writer_.submit();
 }
 
-/// Until the device itself says that nothing was written since it was read. The header that is sent is the last one: what
-/// changes it afterwards keeps the tracker from stopping.
+/// Until the device itself says that nothing was written since it was read. The header that is sent is the
+/// last one: what changes it afterwards keeps the tracker from stopping.
 Status Sender::last_rounds() {
   auto pause = kFirstPause;
   for (int n = 0; n < kFrozenTries; ++n, pause *= 2) {
@@ -230,7 +246,9 @@ Status Sender::last_rounds() {
     if (stopped.error().code != ExitCode::Busy) return stopped;
     std::this_thread::sleep_for(pause);
   }
-  return fail(ExitCode::Loop, "The device is still written to although its file system is frozen: too many iterations, aborting");
+  return fail(
+      ExitCode::Loop,
+      "The device is still written to although its file system is frozen: too many iterations, aborting");
 }
 
 Status Sender::frozen(const Mounted& mounted) {
@@ -245,7 +263,8 @@ Status Sender::frozen(const Mounted& mounted) {
   // Everything has been read, and the tracker has said so: the rest of the way concerns only the copy.
   TRY(freeze.thaw());
   log(LogLevel::Detail, "Frozen for {} ms, {} KiB sent meanwhile",
-      std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start).count(), frozen_bytes_ / kKiB);
+      std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start).count(),
+      frozen_bytes_ / kKiB);
   return {};
 }
 
@@ -276,7 +295,8 @@ Result<Mounted> find_mounted(const control::DeviceState& device, const std::stri
   for (const fs::MountPoint& mount : TRY(mounts_of(device))) {
     Fd fd{::open(mount.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
     struct stat st {};
-    if (fd && ::fstat(fd.get(), &st) == 0 && st.st_dev == mount.device) return Mounted{mount.directory, std::move(fd)};
+    if (fd && ::fstat(fd.get(), &st) == 0 && st.st_dev == mount.device)
+      return Mounted{mount.directory, std::move(fd)};
   }
   return fail(ExitCode::Open, "Can't find mount point for " + name);
 }
@@ -284,9 +304,11 @@ Result<Mounted> find_mounted(const control::DeviceState& device, const std::stri
 /// Writing there would wait for the thaw, and the thaw for the write.
 Status refuse_target_inside(const CopySinkOptions& sink, const Mounted& mounted) {
   struct stat inside {};
-  if (::fstat(mounted.fd.get(), &inside) != 0) return fail_errno(ExitCode::Stat, "look at " + mounted.directory);
+  if (::fstat(mounted.fd.get(), &inside) != 0)
+    return fail_errno(ExitCode::Stat, "look at " + mounted.directory);
   struct stat st {};
-  const int looked = sink.file.empty() ? ::fstat(sink.output, &st) : ::stat(directory_of(sink.file).c_str(), &st);
+  const int looked =
+      sink.file.empty() ? ::fstat(sink.output, &st) : ::stat(directory_of(sink.file).c_str(), &st);
   const bool stream = S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode);
   if (looked != 0 || stream || st.st_dev != inside.st_dev) return {};
   return fail(ExitCode::Param, "The copy would lie on the disk that is copied; choose another place");
@@ -305,7 +327,8 @@ Status copy_send(const CopySendOptions& options) {
   const control::DeltaSpec& top = device.deltas.back();
   CopySource source = TRY(CopySource::open(top.path, start.file_device, start.file_inode));
   log_error("Sending {}", top.path);
-  Sender sender(options, std::move(client), std::move(source), *sink, start.used_bytes, top.kind == control::ImageKind::Raw);
+  Sender sender(options, std::move(client), std::move(source), *sink, start.used_bytes,
+                top.kind == control::ImageKind::Raw);
   return sender.run(mounted);
 }
 

@@ -30,7 +30,8 @@ class NewFile final : public CopySink {
  public:
   explicit NewFile(CopyFile file) : file_(std::move(file)) {}
   Status put(std::span<const CopyPiece> pieces) override {
-    for (const CopyPiece& piece : pieces) TRY(file_.put(piece.position, piece.data));
+    for (const CopyPiece& piece : pieces)
+      TRY(file_.put(piece.position, piece.data));
     return {};
   }
   Status sync() override { return file_.sync(); }
@@ -57,7 +58,8 @@ class OpenFile final : public CopySink {
   }
   Status finish() override {
     // What the file held before does not belong to the image.
-    if (::ftruncate(fd_, static_cast<off_t>(length_)) != 0) return fail_errno(ExitCode::Write, "set the length of " + name_);
+    if (::ftruncate(fd_, static_cast<off_t>(length_)) != 0)
+      return fail_errno(ExitCode::Write, "set the length of " + name_);
     if (::fsync(fd_) != 0) return fail_errno(ExitCode::Write, "make " + name_ + " durable");
     return {};
   }
@@ -70,7 +72,8 @@ class OpenFile final : public CopySink {
 
 class Stream final : public CopySink {
  public:
-  Stream(CopyChannel output, std::optional<CopyChannel> feedback) : output_(std::move(output)), feedback_(std::move(feedback)) {}
+  Stream(CopyChannel output, std::optional<CopyChannel> feedback)
+      : output_(std::move(output)), feedback_(std::move(feedback)) {}
 
   Status put(std::span<const CopyPiece> pieces) override {
     headers_.clear();
@@ -129,7 +132,8 @@ class Stream final : public CopySink {
 Result<std::unique_ptr<CopySink>> open_output_file(int fd) {
   const int flags = ::fcntl(fd, F_GETFL);
   if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY || (flags & O_APPEND) != 0) {
-    return fail(ExitCode::Param, "Invalid output fd " + std::to_string(fd) + ": the file must be open for writing, not for appending");
+    return fail(ExitCode::Param, "Invalid output fd " + std::to_string(fd) +
+                                     ": the file must be open for writing, not for appending");
   }
   return std::make_unique<OpenFile>(fd);
 }
@@ -143,15 +147,18 @@ Result<std::unique_ptr<CopySink>> open_copy_sink(const CopySinkOptions& options)
   }
   if (!options.file.empty()) return std::make_unique<NewFile>(TRY(CopyFile::create(options.file)));
   switch (descriptor_kind(options.output)) {
-    case DescriptorKind::File: return open_output_file(options.output);
+    case DescriptorKind::File:
+      return open_output_file(options.output);
     case DescriptorKind::Pipe:
     case DescriptorKind::Socket: {
       CopyChannel output = TRY(CopyChannel::open(options.output, CopyChannel::Direction::Write, "output"));
       return std::make_unique<Stream>(std::move(output), std::move(feedback));
     }
-    case DescriptorKind::Other: break;
+    case DescriptorKind::Other:
+      break;
   }
-  return fail(ExitCode::Param, "Invalid output fd " + std::to_string(options.output) + ": must be a file, a pipe or a socket");
+  return fail(ExitCode::Param,
+              "Invalid output fd " + std::to_string(options.output) + ": must be a file, a pipe or a socket");
 }
 
 }  // namespace ploop::ops

@@ -23,8 +23,8 @@ class CopySink {
   virtual ~CopySink() = default;
   /// In order; later pieces win. ExitCode::Write.
   virtual Status put(std::span<const CopyPiece> pieces) = 0;
-  /// What was put is durable at the other end when this returns, as far as one can know. ExitCode::Write, Protocol or Fsync (the
-  /// receiver answers nonsense, or that it failed), System when cancelled.
+  /// What was put is durable at the other end when this returns, as far as one can know. ExitCode::Write,
+  /// Protocol or Fsync (the receiver answers nonsense, or that it failed), System when cancelled.
   virtual Status sync() = 0;
   /// The copy is complete and right; without this call there is none. ExitCode::Write, Create. Called once.
   virtual Status finish() = 0;

@@ -28,7 +28,8 @@ struct OneRead : io::Completion {
     auto& self = *static_cast<OneRead*>(c);
     --self.group->running;
     if (self.result < 0) self.group->error = -self.result;
-    if (self.result >= 0 && static_cast<std::uint64_t>(self.result) < self.wanted) self.group->too_short = true;
+    if (self.result >= 0 && static_cast<std::uint64_t>(self.result) < self.wanted)
+      self.group->too_short = true;
   }
 };
 
@@ -42,18 +43,20 @@ Result<CopySource> CopySource::open(const std::string& path, std::uint64_t devic
   struct stat st {};
   if (::fstat(file->native_handle(), &st) != 0) return fail_errno(ExitCode::Open, "look at " + path);
   if (st.st_dev != device || st.st_ino != inode) {
-    return fail(ExitCode::Open, path + " is not the file that the device uses any more: it was renamed or replaced");
+    return fail(ExitCode::Open,
+                path + " is not the file that the device uses any more: it was renamed or replaced");
   }
   auto ring = TRY(io::UringRing::create(kReadsAtATime));
   return CopySource(std::move(file), std::move(ring));
 }
 
-/// Direct I/O knows whole sectors only. What is left of a raw file behind its last whole sector belongs to no device and never
-/// changes, so the page cache is right about it.
+/// Direct I/O knows whole sectors only. What is left of a raw file behind its last whole sector belongs to no
+/// device and never changes, so the page cache is right about it.
 Status CopySource::read_tail(const Part& part) {
   const std::uint64_t whole = round_down(part.size, kSectorSize);
   if (whole == part.size) return {};
-  return io::read_exact(*file_, {part.memory + whole, part.size - whole}, part.position + whole, "the end of the file");
+  return io::read_exact(*file_, {part.memory + whole, part.size - whole}, part.position + whole,
+                        "the end of the file");
 }
 
 Status CopySource::read(std::span<const Part> parts) {
@@ -74,8 +77,10 @@ Status CopySource::read(std::span<const Part> parts) {
       }
       if (ring_->submit(op, &reads[i])) OneRead::done(&reads[i]);
     }
-    while (group.running > 0) ring_->run_once(true);
-    for (const Part& part : parts.first(count)) TRY(read_tail(part));
+    while (group.running > 0)
+      ring_->run_once(true);
+    for (const Part& part : parts.first(count))
+      TRY(read_tail(part));
     parts = parts.subspan(count);
   }
   if (group.error != 0) return fail(errno_error(ExitCode::Read, group.error, "read " + name()));

@@ -1,5 +1,6 @@
-// The top's image file of a running device, read beside the worker that writes it: direct I/O, so that what comes is what is in the file
-// and not what the page cache remembers, and many pieces at a time, since random small ones are the rule under load.
+// The top's image file of a running device, read beside the worker that writes it: direct I/O, so that what
+// comes is what is in the file and not what the page cache remembers, and many pieces at a time, since random
+// small ones are the rule under load.
 #pragma once
 
 #include <cstdint>

@@ -3,7 +3,8 @@
 namespace ploop::ops {
 
 CopyWriter::CopyWriter(CopySink& sink, std::size_t batch_bytes) : sink_(sink) {
-  for (Batch& batch : batches_) batch.buffer = AlignedBuffer(batch_bytes);
+  for (Batch& batch : batches_)
+    batch.buffer = AlignedBuffer(batch_bytes);
   thread_ = std::thread([this] { serve(); });
 }
 

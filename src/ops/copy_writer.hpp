@@ -1,4 +1,5 @@
-// Double buffering for a copy: one batch is on its way to the sink, in a thread of its own, while the next one is being read.
+// Double buffering for a copy: one batch is on its way to the sink, in a thread of its own, while the next
+// one is being read.
 #pragma once
 
 #include <condition_variable>
@@ -30,8 +31,8 @@ class CopyWriter {
 
   /// The batch to fill. Its pieces are empty and nobody else uses it.
   Batch& current() { return batches_[filling_]; }
-  /// Sends the current batch off and waits until the other one may be filled. The first error of the sink comes back here
-  /// or from drain(), and then always.
+  /// Sends the current batch off and waits until the other one may be filled. The first error of the sink
+  /// comes back here or from drain(), and then always.
   Status submit();
   /// Everything submitted has been put. From here to the next submit() the sink may be used directly.
   Status drain();

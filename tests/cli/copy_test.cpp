@@ -1,5 +1,6 @@
-// `ploop copy` without a device: the receiver against streams as the original sends them and as nobody should, the statuses of
-// both ends. The streams are made by hand here, from the published layout. Real copies are in tests/device/copy.sh.
+// `ploop copy` without a device: the receiver against streams as the original sends them and as nobody
+// should, the statuses of both ends. The streams are made by hand here, from the published layout. Real
+// copies are in tests/device/copy.sh.
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
@@ -15,7 +16,8 @@ namespace stdfs = std::filesystem;
 
 std::string number(std::uint64_t value, int bytes) {
   std::string text;
-  for (int i = 0; i < bytes; ++i) text += static_cast<char>(value >> (8 * i) & 0xFF);
+  for (int i = 0; i < bytes; ++i)
+    text += static_cast<char>(value >> (8 * i) & 0xFF);
   return text;
 }
 std::string packet(std::uint64_t position, const std::string& data, std::uint32_t marker = 0x4CC0AC3D) {
@@ -24,13 +26,16 @@ std::string packet(std::uint64_t position, const std::string& data, std::uint32_
 const std::string kSync = packet(0, "With");
 const std::string kEnd = packet(0, "");
 
-/// A copy as the original sends it: clusters, what was written meanwhile, sync, the rest, the header, the end.
+/// A copy as the original sends it: clusters, what was written meanwhile, sync, the rest, the header, the
+/// end.
 std::string original_stream() {
-  return packet(0, std::string(32768, 'h')) + packet(32768, std::string(32768, 'a')) + packet(65536, std::string(32768, '\0')) +
-         packet(33280, std::string(512, 'b')) + kSync + packet(36864, std::string(4096, '\0')) + packet(0, std::string(512, 'c')) + kEnd;
+  return packet(0, std::string(32768, 'h')) + packet(32768, std::string(32768, 'a')) +
+         packet(65536, std::string(32768, '\0')) + packet(33280, std::string(512, 'b')) + kSync +
+         packet(36864, std::string(4096, '\0')) + packet(0, std::string(512, 'c')) + kEnd;
 }
 std::string original_file() {
-  std::string file = std::string(512, 'c') + std::string(32256, 'h') + std::string(32768, 'a') + std::string(32768, '\0');
+  std::string file =
+      std::string(512, 'c') + std::string(32256, 'h') + std::string(32768, 'a') + std::string(32768, '\0');
   file.replace(33280, 512, std::string(512, 'b'));
   file.replace(36864, 4096, std::string(4096, '\0'));
   return file;
@@ -42,7 +47,8 @@ class Copy : public testing::Test {
   ProcessResult bash(const std::string& script) {
     ProcessOptions options;
     options.directory = box_.dir().path();
-    options.environment = {{"PLOOP", PLOOP_BINARY}, {"PLOOP_RUNDIR", box_ / "run"}, {"PLOOP_DEVDIR", box_ / "dev"}};
+    options.environment = {
+        {"PLOOP", PLOOP_BINARY}, {"PLOOP_RUNDIR", box_ / "run"}, {"PLOOP_DEVDIR", box_ / "dev"}};
     return run({"/bin/bash", "-c", script}, options);
   }
   ProcessResult receive(const std::string& stream, const std::string& more = "") {
@@ -52,7 +58,8 @@ class Copy : public testing::Test {
   /// Nothing but the stream is in the folder: no file, no part of one.
   void expect_nothing_left() {
     for (const auto& entry : stdfs::directory_iterator(box_.dir().path())) {
-      EXPECT_TRUE(entry.path().filename() == "stream" || entry.path().filename() == "answers") << entry.path();
+      EXPECT_TRUE(entry.path().filename() == "stream" || entry.path().filename() == "answers")
+          << entry.path();
     }
   }
   Sandbox box_;
@@ -74,16 +81,20 @@ TEST_F(Copy, TakesItFromASocketAndFromAnyDescriptor) {
 }
 
 TEST_F(Copy, AnswersEverySyncMark) {
-  write_text(box_ / "stream", packet(0, std::string(512, 'x')) + kSync + packet(512, std::string(512, 'y')) + kSync + kEnd);
-  const ProcessResult result = bash("cat stream | \"$PLOOP\" copy -d out -f 1 | cat >answers; exit ${PIPESTATUS[1]}");
+  write_text(box_ / "stream",
+             packet(0, std::string(512, 'x')) + kSync + packet(512, std::string(512, 'y')) + kSync + kEnd);
+  const ProcessResult result =
+      bash("cat stream | \"$PLOOP\" copy -d out -f 1 | cat >answers; exit ${PIPESTATUS[1]}");
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_EQ(slurp(box_ / "answers"), "SUCCESS\nSUCCESS\n") << "and no message between them";
 }
 
 TEST_F(Copy, GivesTheFileItsExactLength) {
-  for (const std::size_t tail : {1, 3, 5, 511, 4097}) {
+  for (const std::size_t tail : {1u, 3u, 5u, 511u, 4097u}) {
     stdfs::remove(box_ / "out");
-    ASSERT_EQ(receive(packet(0, std::string(1000, 'x')) + packet(100'000, std::string(tail, '\0')) + kEnd).status, 0);
+    ASSERT_EQ(
+        receive(packet(0, std::string(1000, 'x')) + packet(100'000, std::string(tail, '\0')) + kEnd).status,
+        0);
     EXPECT_EQ(stdfs::file_size(box_ / "out"), 100'000 + tail) << "zeros at the end count";
   }
 }
@@ -107,7 +118,8 @@ TEST_F(Copy, NeverReplacesAFile) {
 
 TEST_F(Copy, DoesNotReplaceAFileThatAppearsMeanwhile) {
   write_text(box_ / "stream", original_stream());
-  const ProcessResult result = bash("{ head -c 40000 stream; sleep 0.3; echo mine >out; tail -c +40001 stream; } | \"$PLOOP\" copy -d out");
+  const ProcessResult result = bash(
+      "{ head -c 40000 stream; sleep 0.3; echo mine >out; tail -c +40001 stream; } | \"$PLOOP\" copy -d out");
   EXPECT_EQ(result.status, 1) << result.err;
   EXPECT_EQ(slurp(box_ / "out"), "mine\n");
 }
@@ -117,7 +129,9 @@ struct Cut {
   std::string stream;
   int status;
 };
-void PrintTo(const Cut& row, std::ostream* out) { *out << row.name; }
+void PrintTo(const Cut& row, std::ostream* out) {
+  *out << row.name;
+}
 class DamagedStream : public Copy, public testing::WithParamInterface<Cut> {};
 
 TEST_P(DamagedStream, LeavesNoFileAndSaysWhy) {
@@ -130,14 +144,16 @@ TEST_P(DamagedStream, LeavesNoFileAndSaysWhy) {
 
 INSTANTIATE_TEST_SUITE_P(
     Cli, DamagedStream,
-    testing::Values(Cut{"nothing", "", 6}, Cut{"no_end", original_stream().substr(0, original_stream().size() - 16), 6},
+    testing::Values(Cut{"nothing", "", 6},
+                    Cut{"no_end", original_stream().substr(0, original_stream().size() - 16), 6},
                     Cut{"half_an_end", original_stream().substr(0, original_stream().size() - 8), 6},
                     Cut{"half_a_head", original_stream().substr(0, 7), 6},
                     Cut{"half_the_data", original_stream().substr(0, 20'000), 6},
                     Cut{"half_a_sync", packet(0, "abcdefgh") + kSync.substr(0, 18), 6},
                     Cut{"text", "this is not a stream at all, is it?", 13},
                     Cut{"later_generation", packet(0, std::string(64, 'x'), 0x4CC0AC3E) + kEnd, 13},
-                    Cut{"damaged_in_the_middle", packet(0, std::string(512, 'x')) + "garbage garbage " + kEnd, 13},
+                    Cut{"damaged_in_the_middle", packet(0, std::string(512, 'x')) + "garbage garbage " + kEnd,
+                        13},
                     Cut{"four_gigabytes", number(0x4CC0AC3D, 4) + number(0xFFFFFFFF, 4) + number(0, 8), 13},
                     Cut{"behind_every_file", packet(0x7FFFFFFFFFFFFFFF, "abcdef") + kEnd, 13},
                     Cut{"beyond_what_a_file_system_has", packet(0x7FFFFFFFFFFFFF00, "abcdef") + kEnd, 7}),
@@ -152,7 +168,8 @@ TEST_F(Copy, AFullDiskIsAWriteErrorAndLeavesNothing) {
 
 TEST_F(Copy, AnswersThatNobodyReadsAreAWriteError) {
   write_text(box_ / "stream", original_stream());
-  const ProcessResult result = bash("exec 3> >(exec 0<&-); sleep 0.3; cat stream | \"$PLOOP\" copy -d out -f 3");
+  const ProcessResult result =
+      bash("exec 3> >(exec 0<&-); sleep 0.3; cat stream | \"$PLOOP\" copy -d out -f 3");
   EXPECT_EQ(result.status, 7) << result.err;
   expect_nothing_left();
 }
@@ -160,9 +177,10 @@ TEST_F(Copy, AnswersThatNobodyReadsAreAWriteError) {
 TEST_F(Copy, AKilledReceiverLeavesNothing) {
   write_text(box_ / "stream", original_stream());
   for (const char* signal : {"KILL", "TERM", "INT"}) {
-    const ProcessResult result =
-        bash(std::string("{ head -c 90000 stream; sleep 1; } | { \"$PLOOP\" copy -d out & pid=$!; sleep 0.3; kill -") + signal +
-             " $pid; wait $pid; }");
+    const ProcessResult result = bash(
+        std::string(
+            "{ head -c 90000 stream; sleep 1; } | { \"$PLOOP\" copy -d out & pid=$!; sleep 0.3; kill -") +
+        signal + " $pid; wait $pid; }");
     EXPECT_NE(result.status, 0) << signal;
     expect_nothing_left();
   }
@@ -177,7 +195,8 @@ TEST_F(Copy, WantsPipesOrSockets) {
   const Row rows[] = {
       {"\"$PLOOP\" copy -d out <stream", "Invalid input fd 0: must be a pipe or a socket"},
       {"\"$PLOOP\" copy -d out -i 9", "Invalid input fd 9: must be a pipe or a socket"},
-      {"cat stream | \"$PLOOP\" copy -d out -f 7 7>answers", "Invalid feedback fd 7: must be a pipe or a socket"},
+      {"cat stream | \"$PLOOP\" copy -d out -f 7 7>answers",
+       "Invalid feedback fd 7: must be a pipe or a socket"},
   };
   for (const Row& row : rows) {
     const ProcessResult result = bash(row.script);

@@ -1,5 +1,6 @@
-// A stream of `ploop copy` as a receiver gets it. Whatever the bytes are: nothing is taken behind the end, data lies inside any
-// file, packets survive being encoded again, and the result does not depend on how the stream was cut on its way.
+// A stream of `ploop copy` as a receiver gets it. Whatever the bytes are: nothing is taken behind the end,
+// data lies inside any file, packets survive being encoded again, and the result does not depend on how the
+// stream was cut on its way.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -25,9 +26,14 @@ struct Trace {
 
 void take(Trace& trace, const StreamReader::Step& step, std::size_t fed) {
   switch (step.event) {
-    case StreamReader::Event::More: break;
-    case StreamReader::Event::Sync: ++trace.syncs; break;
-    case StreamReader::Event::End: trace.ended = true; break;
+    case StreamReader::Event::More:
+      break;
+    case StreamReader::Event::Sync:
+      ++trace.syncs;
+      break;
+    case StreamReader::Event::End:
+      trace.ended = true;
+      break;
     case StreamReader::Event::Data:
       REQUIRE(step.data.size() == fed);
       REQUIRE(step.position <= kMaxCopyPosition && step.data.size() <= kMaxCopyPosition - step.position);
