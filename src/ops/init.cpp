@@ -38,6 +38,19 @@ struct Plan {
   std::uint64_t size_sectors = 0;
 };
 
+/// Beside the image, so that giving it its own name never crosses file systems.
+std::string working_name(const std::string& image) {
+  const std::string directory = directory_of(image);
+  return (directory == "/" ? "" : directory) + "/." + base_name(image) + ".ploop-init";
+}
+
+bool same_file(const std::string& a, const std::string& b) {
+  struct stat first {};
+  struct stat second {};
+  return ::lstat(a.c_str(), &first) == 0 && ::lstat(b.c_str(), &second) == 0 && first.st_dev == second.st_dev &&
+         first.st_ino == second.st_ino;
+}
+
 Status refuse_existing(const std::string& path, const std::string& shown) {
   struct stat info {};
   if (::lstat(path.c_str(), &info) == 0) return fail(errno_error(ExitCode::Param, EEXIST, "Can't create " + shown));
@@ -46,12 +59,7 @@ Status refuse_existing(const std::string& path, const std::string& shown) {
 
 /// The image has its name already, but still its working name, too: an earlier init was killed between giving the name and
 /// storing the descriptor. Until that is done the image is ours to drop.
-bool half_published(const Plan& plan) {
-  struct stat image {};
-  struct stat work {};
-  return ::lstat(plan.image.c_str(), &image) == 0 && ::lstat(plan.work_image.c_str(), &work) == 0 &&
-         image.st_dev == work.st_dev && image.st_ino == work.st_ino;
-}
+bool half_published(const Plan& plan) { return same_file(plan.image, plan.work_image); }
 
 Status refuse_existing_image(const Plan& plan) {
   if (half_published(plan)) return {};
@@ -82,7 +90,7 @@ Result<Plan> make_plan(const InitOptions& options) {
   plan.image = TRY(canonical_new_path(options.image, ExitCode::Create));
   const std::string directory = directory_of(plan.image) == "/" ? "" : directory_of(plan.image);
   plan.descriptor = directory + "/" + std::string(descriptor::kFileName);
-  plan.work_image = directory + "/." + base_name(plan.image) + ".ploop-init";
+  plan.work_image = working_name(plan.image);
   TRY(refuse_existing(plan.descriptor, plan.shown_descriptor));
   const std::string name = base_name(plan.image);
   if (name.empty() || name == "." || name == ".." || descriptor::is_descriptor_name(name)) {
@@ -228,6 +236,11 @@ Status init(const InitOptions& options) {
   if (done) done = build(options, plan);
   if (!done) lock.remove_file();
   return done;
+}
+
+void drop_working_name(const std::string& image) {
+  const std::string name = working_name(image);
+  if (same_file(image, name) && ::unlink(name.c_str()) == 0) log(LogLevel::Command, "Dropping {}", name);
 }
 
 }  // namespace ploop::ops

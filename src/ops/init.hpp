@@ -32,4 +32,8 @@ std::optional<fs::FsType> parse_file_system(std::string_view name);
 /// the step that failed, and nothing is left behind.
 Status init(const InitOptions& options);
 
+/// An init that was killed at its very end leaves its working name beside the image, as another link to it. `image` is absolute and
+/// belongs to a disk whose descriptor is locked.
+void drop_working_name(const std::string& image);
+
 }  // namespace ploop::ops

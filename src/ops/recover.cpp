@@ -14,6 +14,7 @@
 #include "descriptor/open_beneath.hpp"
 #include "ops/convert.hpp"
 #include "ops/grow.hpp"
+#include "ops/init.hpp"
 #include "ops/snapshot_merge.hpp"
 
 namespace ploop::ops {
@@ -92,6 +93,8 @@ Result<OpenedDisk> open_disk(const std::string& path, const OpenDiskOptions& opt
   opened.lock = TRY(descriptor::DescriptorLock::acquire(opened.path, options.lock));
   TRY(recover_into(opened, options.recovery));
   opened.disk = TRY(descriptor::load(opened.path));
+  const std::string& image = opened.disk.first_image().file;
+  if (directory_of(image) == opened.disk.directory) drop_working_name(image);
   return opened;
 }
 

@@ -162,6 +162,17 @@ TEST(Init, ClearsWhatAKilledInitLeft) {
   EXPECT_EQ(files_of(box), (Names{"DiskDescriptor.xml", "DiskDescriptor.xml.lck", "root.hdd"}));
 }
 
+TEST(Init, SecondNameOfAKilledInitGoesWithTheNextCommand) {
+  const Sandbox box;
+  ASSERT_EQ(box.ploop({"init", "-s", "10m", "-t", "none", "root.hdd"}).status, 0);
+  stdfs::create_hard_link(box / "root.hdd", box / ".root.hdd.ploop-init");
+  ASSERT_EQ(box.ploop({"check", "DiskDescriptor.xml"}).status, 0);
+  EXPECT_EQ(files_of(box), (Names{"DiskDescriptor.xml", "DiskDescriptor.xml.lck", "root.hdd"}));
+  write_text(box / ".root.hdd.ploop-init", "somebody else's");
+  ASSERT_EQ(box.ploop({"check", "DiskDescriptor.xml"}).status, 0);
+  EXPECT_TRUE(exists(box / ".root.hdd.ploop-init"));
+}
+
 TEST(Init, ImageInASubdirectoryGetsItsDescriptorThere) {
   const Sandbox box;
   stdfs::create_directory(box / "v");
