@@ -27,8 +27,6 @@ std::optional<fs::Freeze> freeze_mounted(const DeviceState& device) {
   return std::nullopt;
 }
 
-bool is_busy(const control::MaintenanceState& state) { return state.name != "OFF"; }
-
 }  // namespace
 
 control::CommitPoint commit_point(const std::string& descriptor_path) {
@@ -37,6 +35,7 @@ control::CommitPoint commit_point(const std::string& descriptor_path) {
 
 Status push_top(const DeviceState& device, const std::string& file, const control::CommitPoint& commit, bool freeze) {
   control::Client client = TRY(control::Client::connect(device.number));
+  TRY(wait_until_idle(client, device));
   log(LogLevel::Progress, "Creating snapshot dev={} img={}", device_name(device), file);
   std::optional<fs::Freeze> frozen = freeze ? freeze_mounted(device) : std::nullopt;
   const Status pushed = client.push_delta({file, control::ImageKind::Ploop1, false}, commit);
@@ -65,7 +64,8 @@ std::vector<control::DeltaSpec> lower_without(const DeviceState& device, const s
   return lower;
 }
 
-Status wait_until_idle(control::Client& client, const DeviceState& device) {
+Status wait_until_idle(control::Client& client, const DeviceState& device, std::string_view joined) {
+  const auto is_busy = [&](const control::MaintenanceState& state) { return state.name != "OFF" && state.name != joined; };
   control::MaintenanceState state = TRY(client.maintenance());
   for (int i = 0; i < kTries && is_busy(state); ++i) {
     std::this_thread::sleep_for(kPause);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/progress.hpp"
@@ -29,7 +30,8 @@ Result<bool> took_place(const std::string& descriptor_path, const std::string& f
 std::vector<control::DeltaSpec> lower_without(const DeviceState& device, const std::vector<std::string>& gone,
                                               const std::string& from = {}, const std::string& to = {});
 
-/// Waits until the device is not busy with another operation, at most some seconds. ExitCode::Busy.
-Status wait_until_idle(control::Client& client, const DeviceState& device);
+/// Waits until the device is not busy with another operation, at most some seconds; one called `joined` does not count.
+/// ExitCode::Busy.
+Status wait_until_idle(control::Client& client, const DeviceState& device, std::string_view joined = {});
 
 }  // namespace ploop::ops

@@ -151,6 +151,7 @@ Status run_below_top(const Work& work, const Step& step, const DeviceState& devi
 Status run_top(const Work& work, const Step& step, const DeviceState& device, Rollback& rollback) {
   const std::vector<std::string> files = descriptor::files_of(work.disk, step.plan);
   control::Client client = TRY(control::Client::connect(device.number));
+  TRY(wait_until_idle(client, device, "MERGE"));
   log(LogLevel::Detail, "Opening delta {}", files.back());
   log(LogLevel::Progress, "Merging top delta");
   Status merged = client.merge_top(commit_point(work.path), step.progress);
