@@ -24,6 +24,7 @@ constexpr std::array kCommands = {
     Command{&kConvertText, run_convert},
     Command{&kGrowText, run_grow},
     Command{&kMergeText, run_merge},
+    Command{&kReplaceText, run_replace},
     Command{&kSnapshotText, run_snapshot},
     Command{&kCopyText, run_copy},
     Command{&kSnapshotListText, run_snapshot_list},

@@ -15,7 +15,9 @@
 #include "ops/grow.hpp"
 #include "ops/init.hpp"
 #include "ops/merge.hpp"
+#include "ops/merge_device.hpp"
 #include "ops/mount.hpp"
+#include "ops/replace.hpp"
 #include "ops/restore_descriptor.hpp"
 #include "ops/snapshot_list.hpp"
 #include "ops/umount.hpp"
@@ -52,6 +54,10 @@ struct SnapshotListArguments {
   std::vector<SnapshotField> fields;
   bool json = false;
 };
+struct MergeArguments {
+  ops::MergeRequest files;
+  std::optional<ops::MergeDeviceRequest> device;  ///< set: this instead
+};
 struct CheckArguments {
   ops::CheckRequest request;
   bool ignored_flags = false;  ///< there are flags that do not apply to a descriptor
@@ -79,7 +85,8 @@ Parsed<InfoArguments> parse_info(const Words& args);
 Parsed<ListArguments> parse_list(const Words& args);
 Parsed<ops::ConvertRequest> parse_convert(const Words& args);
 Parsed<ops::GrowRequest> parse_grow(const Words& args);
-Parsed<ops::MergeRequest> parse_merge(const Words& args);
+Parsed<MergeArguments> parse_merge(const Words& args);
+Parsed<ops::ReplaceRequest> parse_replace(const Words& args);
 Parsed<CheckArguments> parse_check(const Words& args);
 Parsed<CopyArguments> parse_copy(const Words& args);
 Parsed<ops::RestoreOptions> parse_restore_descriptor(const Words& args);
@@ -95,6 +102,7 @@ ExitCode run_list(Console& console, const Words& args);
 ExitCode run_convert(Console& console, const Words& args);
 ExitCode run_grow(Console& console, const Words& args);
 ExitCode run_merge(Console& console, const Words& args);
+ExitCode run_replace(Console& console, const Words& args);
 ExitCode run_check(Console& console, const Words& args);
 ExitCode run_copy(Console& console, const Words& args);
 ExitCode run_restore_descriptor(Console& console, const Words& args);
@@ -107,7 +115,7 @@ ExitCode run_getdev(Console& console, const Words& args);
 ExitCode run_stat(Console& console, const Words& args);
 
 extern const CommandText kCopyText;
-extern const CommandText kConvertText, kGrowText, kMergeText;
+extern const CommandText kConvertText, kGrowText, kMergeText, kReplaceText;
 extern const CommandText kInitText, kMountText, kUmountText, kInfoText, kListText, kCheckText, kRestoreDescriptorText,
     kSnapshotListText, kStartText, kStopText, kClearText, kDeleteText, kGetdevText, kStatText;
 

@@ -1,9 +1,13 @@
 #include "ops/grow.hpp"
 
+#include <chrono>
+
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "image/grow.hpp"
+#include "control/client.hpp"
 #include "ops/cancel.hpp"
+#include "ops/disk_use.hpp"
 #include "ops/image_files.hpp"
 #include "ops/prepare.hpp"
 #include "ops/running.hpp"
@@ -19,6 +23,8 @@ constexpr std::uint64_t kRawUnit = 8;
 
 constexpr std::string_view kOp = "grow";
 constexpr const char* kSize = "size";
+/// A table that gets longer moves data.
+constexpr std::chrono::minutes kGrowTimeout{10};
 
 /// What the size is now and what it will be.
 struct Plan {
@@ -91,8 +97,47 @@ void set_size(descriptor::Disk& disk, const Plan& plan) {
   disk.heads = plan.heads;
 }
 
+/// ExitCode::Param for a size that a running device can't get; true when there is nothing to do.
+Result<bool> is_size_of(const DeviceState& device, std::uint64_t size_sectors) {
+  if (size_sectors < device.size_sectors) {
+    return fail(ExitCode::Param, "Incorrect new size specified " + std::to_string(size_sectors) + " current size " +
+                                     std::to_string(device.size_sectors));
+  }
+  format::Header header;
+  header.version = format::Version{static_cast<std::uint8_t>(device.version)};
+  header.cluster_sectors = device.cluster_sectors;
+  TRY(check_size(size_sectors, header));
+  return size_sectors == device.size_sectors;
+}
+
+Status grow_running(const DeviceState& device, std::uint64_t size_sectors, const control::CommitPoint& commit) {
+  log(LogLevel::Progress, "Growing dev={} size={} sectors (new size={})", device_name(device), device.size_sectors, size_sectors);
+  control::Client client = TRY(control::Client::connect(device.number));
+  client.set_timeout(kGrowTimeout);
+  return client.grow(size_sectors, commit);
+}
+
+/// The device and the descriptor change in one step, which the device takes.
+Status grow_running_disk(OpenedDisk& locked, const DeviceState& device, std::uint64_t size_sectors) {
+  const bool same = TRY(is_size_of(device, size_sectors));
+  if (same && locked.disk.size_sectors == size_sectors) return {};
+  const format::Header shape = TRY(format::make_header(size_sectors, device.cluster_sectors, format::Version::V2));
+  set_size(locked.disk, {device.size_sectors, size_sectors, shape.cylinders, shape.heads});
+  if (same) return descriptor::store(locked.disk, locked.path);
+  const CleanupSection section;
+  TRY(stage_descriptor(locked.disk, locked.path));
+  Rollback rollback;
+  rollback.add([&] { ignore(unstage_descriptor(locked.path), "the first error is the one to report"); });
+  TRY(grow_running(device, size_sectors, {staged_path(locked.path), locked.path}));
+  rollback.commit();
+  return {};
+}
+
 Status grow_disk(const GrowRequest& request) {
   OpenedDisk locked = TRY(open_disk(request.target));
+  if (const DiskUse use = TRY(disk_use(locked.disk, locked.path)); use.running) {
+    return grow_running_disk(locked, *use.running, request.size_sectors);
+  }
   Delta top = TRY(open_top(locked.disk, false));
   const Plan plan = TRY(plan_growth(top, request.size_sectors));
   if (plan.nothing_to_do() && locked.disk.size_sectors == plan.new_sectors) return {};
@@ -105,9 +150,17 @@ Status grow_disk(const GrowRequest& request) {
   return remove_intent(locked.path);
 }
 
+Status grow_device(const GrowRequest& request) {
+  const DeviceState device = TRY(device_by_name(request.device));
+  if (!device.descriptor.empty()) return grow_disk({request.size_sectors, "", device.descriptor});
+  if (TRY(is_size_of(device, request.size_sectors))) return {};
+  return grow_running(device, request.size_sectors, {});
+}
+
 }  // namespace
 
 Status grow(const GrowRequest& request) {
+  if (!request.device.empty()) return grow_device(request);
   return descriptor::is_descriptor_name(request.target) ? grow_disk(request) : grow_file(request);
 }
 

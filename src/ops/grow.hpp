@@ -12,13 +12,15 @@ namespace ploop::ops {
 
 struct GrowRequest {
   std::uint64_t size_sectors = 0;
-  std::string target;  ///< descriptor or image; not used with a device
+  std::string device;  ///< a running device; else:
+  std::string target;  ///< descriptor or image
   bool raw = false;    ///< the image is raw
 };
 
 /// An image: its file in place, any size between old and new that a crash could show is one of the two. A disk: its top
 /// image and the descriptor. The same size is no error. ExitCode::Param for a smaller size, one that is not a multiple of
-/// the cluster, or too large a one; Open for an image that is in use or was not closed.
+/// the cluster, or too large a one; Open for an image that is in use or was not closed; Device for an unknown device. A running
+/// disk grows while it is used, and its descriptor in the same moment.
 Status grow(const GrowRequest& request);
 
 /// Finishes an interrupted growing of a disk, or undoes it when there is no room (ops/recover.cpp).

@@ -56,14 +56,24 @@ image::MergeOptions options_of(const MergeFiles& request) {
   options.nothing_below = request.nothing_below;
   options.cancelled = cancel_requested;
   options.progress = request.progress;
-  options.moved = request.moved;
   return options;
+}
+
+/// Calls `work` while the lock on the file lets others read.
+Status while_shared(const Delta& delta, const std::function<Status()>& work) {
+  auto& file = dynamic_cast<io::PosixFile&>(delta.file());
+  TRY(file.try_lock(io::LockKind::Shared));
+  TRY(work());
+  if (TRY(file.try_lock(io::LockKind::Exclusive))) return {};
+  return fail(ExitCode::Open, "Image is in use " + file.name() + " by somebody else by now");
 }
 
 Result<image::CopyTotals> merge_in_place(const MergeFiles& request, const std::vector<Delta>& sources) {
   image::OpenOptions open{.allow_in_use = request.resume, .writable = true, .raw_cluster_sectors = cluster_of(sources)};
   Delta destination = TRY(open_delta(request.destination, request.raw ? Kind::Raw : Kind::Ploop1, open));
-  return image::merge(sources, destination, options_of(request));
+  image::MergeOptions options = options_of(request);
+  if (request.moved) options.moved = [&] { return while_shared(destination, request.moved); };
+  return image::merge(sources, destination, options);
 }
 
 /// A killed merge left it; nobody else has it when the lock is free.

@@ -26,7 +26,8 @@ struct MergeFiles {
   /// The destination is the base of its stack: clusters of zeros that it does not have need no space.
   bool nothing_below = false;
   ProgressCallback progress = {};
-  /// The destination's table had to grow, and its clusters have new places from now on: image::ResizeOptions::moved.
+  /// The destination's table had to grow, and its clusters have new places from now on; the old ones are overwritten when this returns.
+  /// Others can lock the destination for reading meanwhile.
   std::function<Status()> moved = {};
 };
 

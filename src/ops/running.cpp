@@ -59,6 +59,17 @@ Result<DeviceState> device_by_name(const std::string& name) {
   return fail(errno_error(ExitCode::Device, number < 0 ? ENODEV : ENOENT, "Can't open dev " + name));
 }
 
+Result<DeviceState> device_by_directory(const std::string& directory) {
+  if (const auto mount = fs::mount_at(directory)) {
+    for (DeviceState& device : TRY(control::list_devices())) {
+      const auto mounts = mounts_of(device);
+      const bool ours = mounts && std::ranges::any_of(*mounts, [&](const fs::MountPoint& m) { return m.device == mount->device; });
+      if (ours) return std::move(device);
+    }
+  }
+  return fail(ExitCode::Param, "Unable to find ploop device by " + directory);
+}
+
 Result<std::vector<DeviceState>> devices_with_base(const std::string& base) {
   const std::string path = best_path(base);
   return select([&](const DeviceState& d) { return has_base(d, path); });

@@ -24,6 +24,8 @@ std::string device_names(const std::vector<DeviceState>& devices);
 
 /// The live device that a name means: /dev/ploopN, its partition, /dev/mapper/ploopN. ExitCode::Device when there is none.
 Result<DeviceState> device_by_name(const std::string& name);
+/// The one whose file system is mounted at this directory. ExitCode::Param, "Unable to find ploop device by X".
+Result<DeviceState> device_by_directory(const std::string& directory);
 
 /// Live devices whose base image is `base` (an existing or deleted file), any component.
 Result<std::vector<DeviceState>> devices_with_base(const std::string& base);
