@@ -194,6 +194,44 @@ TEST_F(LiveChain, WhatCannotBeDoneChangesNothing) {
   EXPECT_EQ(::fsync(device->get()), 0);
 }
 
+TEST_F(LiveChain, OperationsSurviveKilledWorkersUnderWrites) {
+  const Result<DeviceState> state = attach_device(spec());
+  ASSERT_TRUE(state);
+  if (!state->can_resend) GTEST_SKIP() << "the kernel can't hand requests to a successor";
+  Writer writer(state->backing_device, kBlocks);
+  for (int round = 0; round < 6; ++round) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(350));
+    const std::size_t levels = Client::connect(0)->info()->deltas.size();
+    const std::string name = "top" + std::to_string(round);
+    const DeltaSpec top = new_top(name);
+    std::thread killer([&] {
+      std::this_thread::sleep_for(std::chrono::microseconds(500 * round * round));
+      ::kill(list_devices()->front().worker_pid, SIGKILL);
+    });
+    const Status pushed = Client::connect(0)->push_delta(top, staged(name));
+    killer.join();
+    std::this_thread::sleep_for(std::chrono::milliseconds(350));
+    Result<Client> client = Client::connect(0);
+    ASSERT_TRUE(client) << client.error().message() << "\n" << log_text();
+    // The descriptor and the device agree, whatever the command heard.
+    const bool done = described() == name;
+    EXPECT_EQ(client->info()->deltas.size(), levels + (done ? 1 : 0));
+    EXPECT_TRUE(done || !pushed);
+    if (client->info()->deltas.size() < 2) continue;
+    std::thread merge_killer([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(3 * round));
+      ::kill(list_devices()->front().worker_pid, SIGKILL);
+    });
+    Status merged = Client::connect(0)->merge_top({});
+    merge_killer.join();
+    std::this_thread::sleep_for(std::chrono::milliseconds(350));
+    if (!merged && Client::connect(0)->info()->deltas.size() >= 2) merged = Client::connect(0)->merge_top({});
+  }
+  writer.stop();
+  EXPECT_FALSE(writer.failed());
+  writer.verify(state->backing_device);
+}
+
 TEST_F(LiveChain, AWorkerKilledInTheMiddleOfAMergeLosesNothing) {
   const Result<DeviceState> state = attach_device(spec());
   ASSERT_TRUE(state);
@@ -212,7 +250,7 @@ TEST_F(LiveChain, AWorkerKilledInTheMiddleOfAMergeLosesNothing) {
   fill(2);
   std::thread merge([&] { ignore(Client::connect(0)->merge_top({}), "killed in the middle, or just done"); });
   std::this_thread::sleep_for(std::chrono::milliseconds(15));
-  ::kill(state->worker_pid, SIGKILL);
+  kill_workers(*state);
   merge.join();
   ASSERT_TRUE(ends(state->guardian_pid));
   AttachSpec both = spec(true);

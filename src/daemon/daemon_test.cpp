@@ -166,6 +166,47 @@ TEST_F(LiveDevice, FailuresLeaveNothing) {
   for (const auto& entry : std::filesystem::directory_iterator(run_directory())) EXPECT_EQ(entry.path().filename(), "lock");
 }
 
+TEST_F(LiveDevice, AKilledWorkerIsReplacedAndNobodyNotices) {
+  const Result<DeviceState> state = attach_device(spec());
+  ASSERT_TRUE(state) << state.error().message();
+  if (!state->can_resend) GTEST_SKIP() << "the kernel can't hand requests to a successor";
+  const Result<Fd> device = open_file(state->backing_device, O_RDWR | O_DIRECT);
+  ASSERT_TRUE(device);
+  std::atomic<bool> stop{false};
+  std::atomic<std::uint64_t> wrong{0};
+  std::atomic<std::uint64_t> rounds{0};
+  std::thread writer([&] {
+    AlignedBuffer data(4096);
+    AlignedBuffer back(4096);
+    for (std::uint64_t n = 0; !stop; ++n) {
+      std::memset(data.data(), static_cast<int>(n * 7 + 1), data.size());
+      const auto at = static_cast<off_t>(n * 37 % 16384 * 4096);
+      const bool written = ::pwrite(device->get(), data.data(), data.size(), at) == 4096;
+      const bool read = ::pread(device->get(), back.data(), back.size(), at) == 4096;
+      if (!written || !read || !std::ranges::equal(data.span(), back.span())) ++wrong;
+      if (n % 64 == 0 && ::fsync(device->get()) != 0) ++wrong;
+      ++rounds;
+    }
+  });
+  int last = 0;
+  for (int kill = 0; kill < 8; ++kill) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(310 + kill * 20));
+    const Result<std::vector<DeviceState>> now = list_devices();
+    ASSERT_TRUE(now && now->size() == 1) << "kill " << kill;
+    EXPECT_NE(now->front().worker_pid, last);
+    last = now->front().worker_pid;
+    ASSERT_EQ(::kill(last, SIGKILL), 0);
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  EXPECT_TRUE(Client::connect(0)->ping());
+  stop = true;
+  writer.join();
+  EXPECT_EQ(wrong, 0u);
+  EXPECT_GT(rounds, 100u);
+  EXPECT_TRUE(Client::connect(0)->flush());
+}
+
+/// Kills every worker as soon as it is there, until the guardian gives up.
 TEST_F(LiveDevice, AKilledWorkerLosesNothingThatWasAcknowledged) {
   const Result<DeviceState> state = attach_device(spec());
   ASSERT_TRUE(state) << state.error().message();
@@ -178,8 +219,8 @@ TEST_F(LiveDevice, AKilledWorkerLosesNothingThatWasAcknowledged) {
     for (int cluster = 3; cluster < 60; cluster += 7) {
       ASSERT_EQ(::pwrite(device->get(), data.data(), data.size(), (cluster << 20) + 4096), 8192);
     }
-    ASSERT_EQ(::kill(state->worker_pid, SIGKILL), 0);
   }
+  kill_workers(*state);
   ASSERT_TRUE(ends(state->guardian_pid));
   const auto file = open_file(path("image"), O_RDONLY);
   ASSERT_TRUE(file);
@@ -212,7 +253,8 @@ TEST_P(LiveDeviceDeath, EndsWritersAndLeavesNoLoopDevice) {
     const std::vector<char> data(32 << 20, 'x');
     ASSERT_EQ(::write(device->get(), data.data(), data.size()), static_cast<ssize_t>(data.size()));
   }
-  if (who == "worker" || who == "all") ::kill(state->worker_pid, SIGKILL);
+  if (who == "worker") kill_workers(*state);
+  if (who == "all") ::kill(state->worker_pid, SIGKILL);
   if (who == "keeper" || who == "all") ::kill(keeper, SIGKILL);
   if (who == "guardian" || who == "all") ::kill(state->guardian_pid, SIGKILL);
   EXPECT_TRUE(ends(state->worker_pid));

@@ -30,6 +30,12 @@ using control::Json;
 
 /// Shorter than the command's patience, so that it hears a reason.
 constexpr auto kStartTimeout = std::chrono::seconds(50);
+/// A new worker waits for the dead one's I/O and reads the tables; longer than this it hangs. Below the kernel's patience with
+/// waiting processes.
+constexpr auto kTakeOverTimeout = std::chrono::seconds(90);
+/// A worker that dies sooner than this after it began counts as one that can't live.
+constexpr auto kSoon = std::chrono::milliseconds(300);
+constexpr unsigned kMostQuickDeaths = 10;
 /// Between attempts to end a device that nobody wants.
 constexpr int kUnwantedPauseMs = 200;
 
@@ -92,10 +98,10 @@ Status Guardian::prepare() {
   map_ = TRY(make_map_file(number));
   control_socket_ = TRY(control::listen_at(control::control_path(number)));
   connection_ = TRY(transport::fuse::open_connection());
-  return start_worker();
+  return start_worker("serve");
 }
 
-Status Guardian::start_worker() {
+Status Guardian::start_worker(std::string_view order) {
   auto ends = TRY(Channel::pair());
   const pid_t parent = ::getpid();
   const int fds[kWorkerFds] = {ends.second.fd(), connection_.device.get(), map_.get(), control_socket_.get()};
@@ -103,7 +109,7 @@ Status Guardian::start_worker() {
   if (worker_pid_ < 0) return fail_errno(ExitCode::System, "fork");
   if (worker_pid_ == 0) become_worker(fds, parent);
   worker_ = std::move(ends.first);
-  return worker_.send("serve", control::encode_attach_spec(spec_));
+  return worker_.send(order, control::encode_attach_spec(spec_));
 }
 
 void Guardian::loop() {
@@ -113,6 +119,11 @@ void Guardian::loop() {
     if (phase_ == Phase::Starting || phase_ == Phase::Attaching) {
       const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(start_deadline_ - Clock::now()).count();
       if (left <= 0) return end(errno_error(ExitCode::Device, ETIMEDOUT, "set up the device"));
+      timeout = static_cast<int>(left);
+    }
+    if (taking_over_) {
+      const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(take_over_deadline_ - Clock::now()).count();
+      if (left <= 0) return end(errno_error(ExitCode::DeviceIoctl, ETIMEDOUT, "replace the dead worker"));
       timeout = static_cast<int>(left);
     }
     const int ready = ::poll(fds, 4, timeout);
@@ -158,6 +169,8 @@ void Guardian::on_child(pid_t pid, int status) {
     return close("{}");
   }
   if (pid != worker_pid_) return;
+  // What it said last counts: a commit point may be in it.
+  while (worker_.open()) receive(worker_, [this](const Message& m) { on_worker(m); });
   worker_pid_ = -1;
   if (phase_ == Phase::Ended) return;
   worker_lost_ = WIFSIGNALED(status);
@@ -167,12 +180,48 @@ void Guardian::on_child(pid_t pid, int status) {
     phase_ = Phase::Ended;
     return;
   }
+  // One that exits with 0 was told by the kernel that the connection is over.
+  if (status != 0 && replace_worker(describe(status))) return;
   end(Error{ExitCode::DeviceIoctl, 0, "the worker ended: " + describe(status)});
+}
+
+/// False: not possible, or not any more.
+bool Guardian::replace_worker(const std::string& why) {
+  const bool serving = phase_ == Phase::Running || phase_ == Phase::Detaching;
+  if (!serving || !state_.can_resend) return false;
+  const bool quick = taking_over_ || Clock::now() - worker_since_ < kSoon;
+  quick_deaths_ = quick ? quick_deaths_ + 1 : 0;
+  if (quick_deaths_ > kMostQuickDeaths) {
+    log_error("workers keep dying; the device ends");
+    return false;
+  }
+  log_error("the worker ended: {}; another one takes over", why);
+  if (const Status started = start_worker("take_over"); !started) {
+    log_error("{}", started.error().message());
+    return false;
+  }
+  taking_over_ = true;
+  take_over_deadline_ = Clock::now() + kTakeOverTimeout;
+  return true;
+}
+
+/// The new worker serves. What it has to know besides the order is said again.
+void Guardian::worker_took_over() {
+  taking_over_ = false;
+  worker_lost_ = false;
+  worker_since_ = Clock::now();
+  state_.worker_pid = worker_pid_;
+  if (const Status saved = control::save_state(state_); !saved) log_error("{}", saved.error().message());
+  ignore(worker_.send("attached", control::encode_device_state(state_)), "a dead worker is noticed by its end");
+  // The size may have been changed and not yet been told to the kernel.
+  if (phase_ == Phase::Running) ignore(keeper_.send("resize"), "a dead keeper is noticed by its end");
+  if (phase_ == Phase::Detaching) ignore(worker_.send("releasing"), "a dead worker is noticed by its end");
 }
 
 void Guardian::on_worker(const Message& message) {
   if (message.name == "ready" && phase_ == Phase::Starting) return worker_ready(message);
-  if (message.name == "error" && phase_ == Phase::Starting) return end(control::decode_error_object(message.body));
+  if (message.name == "ready" && taking_over_) return worker_took_over();
+  if (message.name == "error" && (phase_ == Phase::Starting || taking_over_)) return end(control::decode_error_object(message.body));
   if (message.name == "detach") return begin_detach();
   if (message.name == "chain") return change_chain(message);
   if (message.name == "resize") {
@@ -267,6 +316,7 @@ void Guardian::loop_attached(const Message& message) {
   if (!worker_.send("attached", state)) return;  // its end is noticed
   phase_ = Phase::Running;
   served_ = true;
+  worker_since_ = Clock::now();
   lock_memory();
   answer("{\"state\":" + state + "}");
 }

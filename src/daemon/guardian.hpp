@@ -7,7 +7,9 @@
 //   DETACHING  keeper lets go                     keeper: busy -> RUNNING; released -> CLOSING
 //   CLOSING    the mount is dropped, the worker's /dev/fuse ends, it commits and exits -> ENDED
 //
-// A worker that ends in another state ends the device: all descriptors of the connection are closed, which gives waiting I/O
+// A worker that is killed while the device runs is replaced: the new one takes over the live map, and the kernel hands it the requests
+// that were in flight, so nobody above notices more than a pause. Where the kernel can't do that (before 6.9), when workers keep dying, or
+// in another state, the end of the worker ends the device: all descriptors of the connection are closed, which gives waiting I/O
 // an error at once, and everything that carries the device's name is removed. A keeper that ends leads to CLOSING.
 #pragma once
 
@@ -41,7 +43,9 @@ class Guardian {
   enum class Phase { Starting, Attaching, Running, Detaching, Closing, Ended };
 
   Status prepare();
-  Status start_worker();
+  Status start_worker(std::string_view order);
+  bool replace_worker(const std::string& why);
+  void worker_took_over();
   void loop();
   void on_signal();
   void on_child(pid_t pid, int status);
@@ -80,6 +84,10 @@ class Guardian {
   bool served_ = false;  ///< was running once; then its log is worth keeping when it fails
   bool failed_ = false;
   bool worker_lost_ = false;  ///< it did not get to commit and close
+  bool taking_over_ = false;  ///< a new worker was started in place of a dead one and is not ready yet
+  std::chrono::steady_clock::time_point take_over_deadline_;
+  std::chrono::steady_clock::time_point worker_since_;  ///< when the present worker began to serve
+  unsigned quick_deaths_ = 0;                           ///< workers in a row that died soon after they began
 };
 
 }  // namespace ploop::daemon

@@ -2,7 +2,9 @@
 
 #include <sys/stat.h>
 
+#include <chrono>
 #include <memory>
+#include <thread>
 #include <utility>
 
 #include "base/paths.hpp"
@@ -11,6 +13,10 @@
 
 namespace ploop::daemon {
 namespace {
+
+/// How long the last operations of a dead worker may take.
+constexpr auto kLastIoTimeout = std::chrono::seconds(60);
+constexpr auto kRetryPause = std::chrono::milliseconds(5);
 
 /// One file under two names (hard links, bind mounts) is one image.
 bool same_file(const std::string& a, const std::string& b) {
@@ -58,6 +64,15 @@ Result<std::vector<image::Delta>> open_images(const control::AttachSpec& spec) {
     deltas.push_back(TRY(open_image(delta, spec.raw_cluster_sectors)));
   }
   return deltas;
+}
+
+Result<std::vector<image::Delta>> open_images_when_quiet(const control::AttachSpec& spec) {
+  const auto deadline = std::chrono::steady_clock::now() + kLastIoTimeout;
+  for (;;) {
+    auto deltas = open_images(spec);
+    if (deltas || deltas.error().code != ExitCode::Mount || std::chrono::steady_clock::now() >= deadline) return deltas;
+    std::this_thread::sleep_for(kRetryPause);
+  }
 }
 
 }  // namespace ploop::daemon

@@ -15,6 +15,10 @@ namespace ploop::daemon {
 /// writable device may be marked in use (its writer died; the lock says that it is gone), lower ones may not.
 Result<std::vector<image::Delta>> open_images(const control::AttachSpec& spec);
 
+/// The same for images whose user was just killed: waits until the last operation it had in flight has ended, at most a minute.
+/// These keep its open files, and so its locks, alive.
+Result<std::vector<image::Delta>> open_images_when_quiet(const control::AttachSpec& spec);
+
 /// One of them.
 Result<image::Delta> open_image(const control::DeltaSpec& delta, std::uint32_t raw_cluster_sectors);
 

@@ -11,9 +11,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <array>
 #include <chrono>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -79,6 +81,15 @@ class LiveDevice : public testing::Test {
     std::getline(in, value);
     return value;
   }
+  /// What the daemon of device 0 wrote, also of one that failed.
+  [[nodiscard]] std::string log_text() const {
+    std::string text;
+    for (const char* name : {"/run/ploop0/log", "/run/ploop0.failed.log"}) {
+      std::ifstream in(directory_ + name);
+      for (std::string line; std::getline(in, line);) text += line + "\n";
+    }
+    return text;
+  }
   static bool ends(int pid) {
     for (int i = 0; i < 500; ++i) {
       // A zombie counts as ended: whether somebody reaps it is not our business.
@@ -89,6 +100,15 @@ class LiveDevice : public testing::Test {
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
     return false;
+  }
+  /// Kills one worker after the other, until the guardian gives up.
+  static void kill_workers(const DeviceState& state) {
+    for (int i = 0; i < 2000 && ::kill(state.guardian_pid, 0) == 0; ++i) {
+      const Result<std::vector<DeviceState>> devices = list_devices();
+      if (!devices || devices->empty()) break;
+      ::kill(devices->front().worker_pid, SIGKILL);
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
   }
   static int child_of(int parent, int not_this) {
     for (const auto& entry : std::filesystem::directory_iterator("/proc")) {

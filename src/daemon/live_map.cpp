@@ -10,6 +10,7 @@
 #include "base/log.hpp"
 #include "base/paths.hpp"
 #include "control/registry.hpp"
+#include "engine/device.hpp"
 
 namespace ploop::daemon {
 
@@ -40,6 +41,12 @@ Result<LiveMap> LiveMap::adopt(int fd, std::uint64_t bytes) {
     return fail(ExitCode::Format, "The cluster map that was left belongs to another device");
   }
   return map(fd, bytes);
+}
+
+Result<LiveMap> LiveMap::adopt_or_create(int fd, std::uint64_t bytes) {
+  Result<LiveMap> left = adopt(fd, bytes);
+  if (left && engine::Device::map_is_live(left->memory())) return left;
+  return create(fd, bytes);
 }
 
 Result<LiveMap> LiveMap::map(int fd, std::uint64_t bytes) {

@@ -4,9 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <chrono>
 #include <memory>
-#include <thread>
 #include <vector>
 
 #include "base/log.hpp"
@@ -18,28 +16,15 @@
 namespace ploop::daemon {
 namespace {
 
-/// How long the last operations of a dead worker may take.
-constexpr auto kLastIoTimeout = std::chrono::seconds(60);
-constexpr auto kRetryPause = std::chrono::milliseconds(20);
 /// A child that has not ended by then never will; the kernel ends it.
 constexpr unsigned kChildLimitSeconds = 120;
 constexpr unsigned kRingDepth = 64;
-
-/// The lock is free when the last operation in flight has ended: they keep the dead worker's open files alive.
-Result<std::vector<image::Delta>> open_when_quiet(const control::AttachSpec& spec) {
-  const auto deadline = std::chrono::steady_clock::now() + kLastIoTimeout;
-  for (;;) {
-    auto deltas = open_images(spec);
-    if (deltas || deltas.error().code != ExitCode::Mount || std::chrono::steady_clock::now() >= deadline) return deltas;
-    std::this_thread::sleep_for(kRetryPause);
-  }
-}
 
 }  // namespace
 
 Status salvage(const control::AttachSpec& spec, const Fd& map) {
   const auto ring = TRY(io::UringRing::create(kRingDepth));
-  std::vector<image::Delta> deltas = TRY(open_when_quiet(spec));
+  std::vector<image::Delta> deltas = TRY(open_images_when_quiet(spec));
   const LiveMap live = TRY(LiveMap::adopt(map.get(), engine::Device::map_bytes(deltas)));
   engine::DeviceConfig config;
   config.deltas = std::move(deltas);

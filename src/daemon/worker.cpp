@@ -24,10 +24,15 @@ constexpr int kOrderTimeoutMs = 10'000;
 /// Discards below this size are not worth a request; for a single image it is the host's page.
 constexpr std::uint32_t kSingleGranularity = 4096;
 
-Result<control::AttachSpec> receive_order(Channel& guardian) {
+struct Order {
+  control::AttachSpec spec;
+  bool take_over = false;  ///< a predecessor was killed; its map and the requests it had are ours now
+};
+
+Result<Order> receive_order(Channel& guardian) {
   const Message message = TRY(guardian.wait(kOrderTimeoutMs));
-  if (message.name != "serve") return fail(ExitCode::Protocol, "Unexpected order " + message.name);
-  return control::decode_attach_spec(message.body);
+  if (message.name != "serve" && message.name != "take_over") return fail(ExitCode::Protocol, "Unexpected order " + message.name);
+  return Order{TRY(control::decode_attach_spec(message.body)), message.name == "take_over"};
 }
 
 /// The parts of a worker, in the order of their making; destroyed in reverse.
@@ -39,11 +44,14 @@ struct Parts {
   std::unique_ptr<Service> service;
 };
 
-Result<Parts> build(const control::AttachSpec& spec, Channel& guardian, Fd control_socket, control::DeviceState& state) {
+Result<Parts> build(const Order& order, Channel& guardian, Fd control_socket, control::DeviceState& state) {
+  const control::AttachSpec& spec = order.spec;
   Parts parts;
   parts.ring = TRY(io::UringRing::create(kRingDepth));
-  std::vector<image::Delta> deltas = TRY(open_images(spec));
-  parts.map = std::make_unique<LiveMap>(TRY(LiveMap::create(kMapFd, engine::Device::map_bytes(deltas))));
+  std::vector<image::Delta> deltas = TRY(order.take_over ? open_images_when_quiet(spec) : open_images(spec));
+  const std::uint64_t map_bytes = engine::Device::map_bytes(deltas);
+  parts.map = std::make_unique<LiveMap>(
+      TRY(order.take_over ? LiveMap::adopt_or_create(kMapFd, map_bytes) : LiveMap::create(kMapFd, map_bytes)));
   state.version = deltas.back().header().version == format::Version::V1 ? 1 : 2;
 
   engine::DeviceConfig config;
@@ -51,6 +59,7 @@ Result<Parts> build(const control::AttachSpec& spec, Channel& guardian, Fd contr
   config.writable = !spec.read_only;
   config.overlay = spec.merging;
   config.map_memory = parts.map->memory();
+  config.adopt_map = order.take_over;
   config.on_no_space = spec.on_enospc == control::OnEnospc::Fail ? engine::OnNoSpace::Fail : engine::OnNoSpace::Pause;
   parts.device = TRY(engine::Device::open(*parts.ring, std::move(config)));
 
@@ -59,7 +68,7 @@ Result<Parts> build(const control::AttachSpec& spec, Channel& guardian, Fd contr
   // With data below, discarding a part of a cluster frees nothing but would have to be remembered.
   options.discard_granularity = parts.device->levels() == 1 ? kSingleGranularity : cluster_bytes;
   parts.transport = TRY(transport::fuse::Pump::create(*parts.ring, *parts.device, kFuseFd, options));
-  TRY(parts.transport->greet());
+  TRY(order.take_over ? parts.transport->take_over() : parts.transport->greet());
   Operations::Parts working{*parts.ring, *parts.device, *parts.transport, *parts.map, guardian, spec};
   parts.service = TRY(Service::start(*parts.ring, *parts.device, guardian, std::move(control_socket), std::move(working)));
 
@@ -91,13 +100,13 @@ int run_worker() {
   raise_priority();
   Channel guardian(Fd{kGuardianFd});
   Fd control_socket{kControlSocketFd};
-  const Result<control::AttachSpec> spec = receive_order(guardian);
-  if (!spec) {
-    ignore(guardian.send("error", control::encode_error_object(spec.error())), "nobody to tell");
+  const Result<Order> order = receive_order(guardian);
+  if (!order) {
+    ignore(guardian.send("error", control::encode_error_object(order.error())), "nobody to tell");
     return 1;
   }
   control::DeviceState state;
-  Result<Parts> parts = build(*spec, guardian, std::move(control_socket), state);
+  Result<Parts> parts = build(*order, guardian, std::move(control_socket), state);
   if (!parts) {
     ignore(guardian.send("error", control::encode_error_object(parts.error())), "nobody to tell");
     return 1;

@@ -1,10 +1,12 @@
 // The worker: opens and locks the images, runs the engine and answers the kernel. Started by the guardian with four
 // descriptors at fixed numbers.
 //
-//   guardian -> worker   serve {attach order}
+//   guardian -> worker   serve {attach order}, or take_over {attach order} after the death of a predecessor
 //   worker -> guardian   ready {device state as far as the worker knows it}   or   error {...}
 //   guardian -> worker   attached {device state}
 //   worker -> guardian   detach
+//   worker -> guardian   chain {levels, commit point}      guardian -> worker   state {device state}, chain {error?}
+//   worker -> guardian   resize                            guardian -> worker   resized {error?}
 //   guardian -> worker   releasing, then   busy   or   released {error?}
 //
 // It ends when the kernel says that the connection is over (after "released"), having committed and closed the images.

@@ -96,6 +96,7 @@ bool ClusterMap::worth_adopting(std::span<const std::byte> memory) {
   if (memory.size() < sizeof(Header)) return false;
   Header header{};
   std::memcpy(&header, memory.data(), sizeof header);
+  if (header.magic == 0) return false;                    // new memory
   return header.magic != kMagic || header.finished != 0;  // a foreign map is for adopt() to refuse
 }
 
@@ -118,7 +119,10 @@ Result<ClusterMap> ClusterMap::adopt(std::span<std::byte> memory, const MapGeome
   const Header& h = map.header();
   if (h.magic != kMagic || h.clusters != geometry.clusters || h.cluster_bytes != geometry.cluster_bytes ||
       h.levels != geometry.levels || h.top_level != geometry.top_level) {
-    return fail(ExitCode::Format, "the map left by the previous daemon belongs to another device or version");
+    return fail(ExitCode::Format, "the map left by the previous daemon belongs to another device or version (" +
+                                      std::to_string(h.levels) + " levels, " + std::to_string(h.top_level) + " written, " +
+                                      std::to_string(h.clusters) + " clusters; expected " + std::to_string(geometry.levels) +
+                                      ", " + std::to_string(geometry.top_level) + ", " + std::to_string(geometry.clusters) + ")");
   }
   TRY(map.verify(file_clusters));
   return map;

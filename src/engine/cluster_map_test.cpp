@@ -72,6 +72,7 @@ TEST(ClusterMapAdopt, TakesASoundMapAndRefusesImpossibleOnes) {
 
 TEST(ClusterMapAdopt, IsForFinishedMapsOnly) {
   Memory m;
+  EXPECT_FALSE(ClusterMap::worth_adopting(m.span())) << "new memory";
   auto map = ClusterMap::create(m.span(), kGeometry);
   ASSERT_TRUE(map);
   EXPECT_FALSE(ClusterMap::worth_adopting(m.span())) << "still being built";

@@ -213,6 +213,8 @@ std::uint64_t Device::map_bytes(std::uint64_t size_bytes, std::uint64_t cluster_
   return MapGeometry{div_up(size_bytes, cluster_bytes), cluster_bytes}.map_bytes();
 }
 
+bool Device::map_is_live(std::span<const std::byte> memory) { return ClusterMap::worth_adopting(memory); }
+
 Device::Device() : stats_(std::make_unique<Stats>()) {}
 Device::~Device() = default;
 

@@ -77,6 +77,10 @@ class Device {
   /// The same for a disk of this size, in bytes.
   static std::uint64_t map_bytes(std::uint64_t size_bytes, std::uint64_t cluster_bytes);
 
+  /// Whether a successor has to adopt what is in the map memory; otherwise the tables on disk say at least as much. Only meaningful for
+  /// memory that a device of ours used.
+  static bool map_is_live(std::span<const std::byte> memory);
+
   /// Checks that the deltas form a stack, builds the map, and marks the top in use (durably) when writable. Uses the files
   /// synchronously; the ring is used from the first execute() on. ExitCode::Format, Param, Read, Write, Fsync.
   static Result<std::unique_ptr<Device>> open(io::Ring& ring, DeviceConfig config);

@@ -21,6 +21,9 @@ class Transport {
   virtual ~Transport() = default;
   /// Waits for the kernel's first message and answers it. ExitCode::Device when it does not come or asks for what we lack.
   virtual Status greet() = 0;
+  /// Instead of greet(), when the kernel was greeted by a predecessor that is gone, its I/O included: asks for everything that was
+  /// in flight again. ExitCode::Device.
+  virtual Status take_over() = 0;
   [[nodiscard]] virtual TransportInfo info() const = 0;
   /// Serves requests until the kernel says that the device is gone, then returns; no request is in flight then. Fails with
   /// ExitCode::DeviceIoctl when the connection breaks in another way.

@@ -216,6 +216,17 @@ Status Pump::greet() {
   }
 }
 
+/// Once, before the first read: everything the kernel waits for comes again, oldest first. The predecessor was one of this program's
+/// workers, so what it negotiated is what these options say.
+Status Pump::take_over() {
+  can_resend_ = true;
+  const OutHeader resend{sizeof(OutHeader), kNotifyResend, 0};
+  if (::write(fd_, &resend, sizeof resend) != static_cast<ssize_t>(sizeof resend)) {
+    return fail_errno(ExitCode::Device, "ask the kernel for the requests of the dead worker");
+  }
+  return {};
+}
+
 Status Pump::run() {
   bool more = true;
   while (!gone_ || busy_ > 0) {

@@ -36,6 +36,7 @@ class Pump final : public Transport {
   Pump& operator=(const Pump&) = delete;
 
   Status greet() override;
+  Status take_over() override;
   [[nodiscard]] TransportInfo info() const override { return {"fuse", can_resend_}; }
   Status run() override;
   void size_changed() override { limits_.device_bytes = device_.size_bytes(); }
