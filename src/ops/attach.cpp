@@ -62,6 +62,9 @@ Result<Attached> attach(const control::AttachSpec& spec) {
   attached.device = device_name(attached.state);
   TRY(fs::make_node(attached.device, makedev(attached.state.major, attached.state.minor)));
   log_deltas(spec, attached.device);
+  if (!attached.state.can_resend && !spec.read_only) {
+    log(LogLevel::Detail, "This kernel can't hand requests to another daemon: if {}'s dies, so does the device", attached.device);
+  }
   if (const Status partition = refresh_partition(attached); !partition) {
     log_error("{}: {}", attached.device, partition.error().message());
   }
