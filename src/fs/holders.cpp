@@ -100,16 +100,20 @@ bool contains(std::span<const dev_t> devices, dev_t device) {
   return std::find(devices.begin(), devices.end(), device) != devices.end();
 }
 
-/// One holder per place where a mount namespace not seen before has one of the devices mounted.
+/// One holder per place where a mount namespace not seen before has one of the devices mounted. Of our own namespace the
+/// place says enough; of another one a process tells which it is, and a thread of the kernel would mislead.
 void add_mounts(pid_t pid, const std::string& proc, std::span<const dev_t> devices,
                 std::set<std::string>& seen, std::vector<Holder>& holders) {
   const std::string name_space = link_text(proc + "/ns/mnt");
-  if (name_space.empty() || !seen.insert(name_space).second) return;
+  if (name_space.empty() || link_text(proc + "/exe").empty() || !seen.insert(name_space).second) return;
   const auto table = read_mount_table(proc + "/mountinfo");
   if (!table) return;
-  for (const MountRow& row : *table)
-    if (contains(devices, row.mount.device))
-      holders.push_back(make_holder(pid, proc, "mounted at " + row.mount.directory));
+  const bool ours = name_space == link_text("/proc/self/ns/mnt");
+  for (const MountRow& row : *table) {
+    if (!contains(devices, row.mount.device)) continue;
+    const std::string where = "mounted at " + row.mount.directory;
+    holders.push_back(ours ? Holder{0, "file system", where} : make_holder(pid, proc, where));
+  }
 }
 
 void add_built_on(dev_t device, std::vector<Holder>& holders) {

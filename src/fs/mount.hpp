@@ -18,7 +18,7 @@ struct MountRequest {
   std::string type;       ///< empty: what the device holds is detected
   std::string options;    ///< comma list as for mount -o; may be empty
   bool read_only = false;
-  std::string umount_helper;  ///< program umount.NAME that umount(8) runs for this mount; "" for none
+  std::string umount_helper = {};  ///< program umount.NAME that umount(8) runs for this mount; "" for none
 };
 
 /// ExitCode::Mount. Logs "Mounting DEV at DIR fstype=TYPE data='OPTIONS' [ro]" at LogLevel::Progress.
