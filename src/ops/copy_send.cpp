@@ -298,7 +298,8 @@ Result<Mounted> find_mounted(const control::DeviceState& device, const std::stri
     if (fd && ::fstat(fd.get(), &st) == 0 && st.st_dev == mount.device)
       return Mounted{mount.directory, std::move(fd)};
   }
-  return fail(ExitCode::Open, "Can't find mount point for " + name);
+  return fail(ExitCode::Open, "Can't find mount point for " + name +
+                                  ": its file system has to be mounted here (of a disk at rest, copy the file)");
 }
 
 /// Writing there would wait for the thaw, and the thaw for the write.

@@ -73,6 +73,7 @@ expect_only() {
   [ -z "$left" ] || fail "left in $dir: $left"
 }
 load_starts() {
+  cd "$scratch" || exit 1  # fio leaves a state file where it runs
   fio --name=load --directory="$mnt" --size="$1" --rw=randwrite --bs=4k --ioengine=libaio --iodepth=4 --rate="$2" \
     --verify=crc32c --do_verify=0 --time_based --runtime=600 --fallocate=none --end_fsync=1 >"$scratch/fio.log" 2>&1 &
   load=$!
@@ -146,7 +147,11 @@ same() {
   must ploop umount "$dd"
   check_image "$image"
 
-  step "the top of a chain, and a raw disk"
+  step "a disk attached read-only, the top of a chain, and a raw disk"
+  attach -r -m "$mnt" "$dd"
+  must ploop copy -s "$device" -d "$scratch/read-only"
+  must cmp "$image" "$scratch/read-only"
+  must ploop umount "$dd"
   must ploop snapshot "$dd"
   attach -m "$mnt" "$dd"
   head -c 20M /dev/urandom >"$mnt/more"
@@ -196,11 +201,11 @@ load() {
   check_image "$image"
 }
 
-# Kills process $1 after a random part of $2 milliseconds.
+# Kills process $1 after a random part of $2 milliseconds, with signal $3 (KILL).
 kill_somewhen() {
   local wait_ms=$((RANDOM % ($2 + 1)))
   sleep "$((wait_ms / 1000)).$(printf '%03d' $((wait_ms % 1000)))"
-  kill -9 "$1" 2>/dev/null
+  kill -"${3:-KILL}" "$1" 2>/dev/null
 }
 
 deaths() {
@@ -208,7 +213,7 @@ deaths() {
   head -c 60M /dev/urandom >"$mnt/big"
   sync -f "$mnt"
   load_starts 40M 10m 1
-  local start took i done=0 pid
+  local start took i done=0 pid signal status
   start=$(date +%s%3N)
   must ploop copy -s "$device" -d "$scratch/copy"
   took=$(($(date +%s%3N) - start))
@@ -218,8 +223,12 @@ deaths() {
   for ((i = 0; i < rounds; i++)); do
     "$ploop_bin" copy -s "$device" -d "$scratch/copy" >/dev/null 2>&1 &
     pid=$!
-    kill_somewhen "$pid" "$((took + 50))"
+    if ((i % 3 == 2)); then signal=TERM; else signal=KILL; fi
+    kill_somewhen "$pid" "$((took + 50))" $signal
     wait "$pid" 2>/dev/null
+    status=$?
+    [[ $signal:$status =~ ^(KILL:(0|137)|TERM:(0|12|143))$ ]] || fail "SIG$signal gives exit status $status"
+    [ $status -eq 0 ] || [ $signal = KILL ] || [ ! -e "$scratch/copy" ] || fail "a cancelled copy exists"
     source_is_fine
     if [ -e "$scratch/copy" ]; then
       done=$((done + 1))
@@ -228,6 +237,7 @@ deaths() {
     fi
   done
   echo "   $done of $rounds were done before the kill"
+  rm -f "$scratch"/*.state
   expect_only "$scratch" disk mnt other mem fio.log
 
   step "either end of a stream dies $rounds times: the other one notices, nothing is left"
