@@ -73,33 +73,66 @@ Status sync_parent_directory(const std::string& path) {
   return {};
 }
 
-Status write_file_atomic(const std::string& path, std::string_view data, unsigned mode) {
-  struct stat old {};
-  const bool exists = ::stat(path.c_str(), &old) == 0;
-  std::string temporary;
-  Fd fd;
-  for (int attempt = 0; attempt < 16 && !fd; ++attempt) {
-    temporary = directory_of(path) + "/." + base_name(path) + "." + random_name(6);
-    const int raw = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                           exists ? old.st_mode & 07777 : mode);
-    if (raw >= 0) {
-      fd = Fd{raw};
-    } else if (errno != EEXIST) {
-      return fail_errno(ExitCode::Create, "create " + temporary);
-    }
-  }
-  if (!fd) return fail(ExitCode::Create, "create a temporary file beside " + path);
+namespace {
 
-  Rollback rollback;
-  rollback.add([temporary] { ::unlink(temporary.c_str()); });
-  if (exists) {
-    if (::fchown(fd.get(), old.st_uid, old.st_gid) != 0 && errno != EPERM) {
-      return fail_errno(ExitCode::Write, "chown " + temporary);
-    }
-    if (::fchmod(fd.get(), old.st_mode & 07777) != 0) return fail_errno(ExitCode::Write, "chmod " + temporary);
+/// A file without a name in the directory: whoever is killed while it is written leaves nothing. An invalid one where the file
+/// system can't.
+Fd open_nameless(const std::string& directory, unsigned mode) {
+  return Fd{::open(directory.c_str(), O_WRONLY | O_TMPFILE | O_CLOEXEC, mode)};
+}
+
+/// Gives it a name that nobody has yet.
+bool give_name(const Fd& fd, const std::string& name) {
+  const std::string self = "/proc/self/fd/" + std::to_string(fd.get());
+  return ::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) == 0;
+}
+
+std::string temporary_name(const std::string& path) {
+  return directory_of(path) + "/." + base_name(path) + "." + random_name(6);
+}
+
+/// A new file of a random name beside `path`.
+Result<Fd> create_temporary(const std::string& path, unsigned mode, std::string& temporary) {
+  for (int attempt = 0; attempt < 16; ++attempt) {
+    temporary = temporary_name(path);
+    const int raw = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+    if (raw >= 0) return Fd{raw};
+    if (errno != EEXIST) return fail_errno(ExitCode::Create, "create " + temporary);
   }
-  TRY(write_all(fd.get(), data, temporary));
-  if (::fsync(fd.get()) != 0) return fail_errno(ExitCode::Fsync, "fsync " + temporary);
+  return fail(ExitCode::Create, "create a temporary file beside " + path);
+}
+
+/// Content, owner and mode, durable.
+Status fill(const Fd& fd, std::string_view data, const struct stat* old, const std::string& name) {
+  if (old != nullptr) {
+    if (::fchown(fd.get(), old->st_uid, old->st_gid) != 0 && errno != EPERM) {
+      return fail_errno(ExitCode::Write, "chown " + name);
+    }
+    if (::fchmod(fd.get(), old->st_mode & 07777) != 0) return fail_errno(ExitCode::Write, "chmod " + name);
+  }
+  TRY(write_all(fd.get(), data, name));
+  if (::fsync(fd.get()) != 0) return fail_errno(ExitCode::Fsync, "fsync " + name);
+  return {};
+}
+
+}  // namespace
+
+Status write_file_atomic(const std::string& path, std::string_view data, unsigned mode) {
+  struct stat info {};
+  const struct stat* old = ::stat(path.c_str(), &info) == 0 ? &info : nullptr;
+  if (old != nullptr) mode = info.st_mode & 07777;
+  std::string temporary = temporary_name(path);
+  Rollback rollback;
+  const Fd nameless = open_nameless(directory_of(path), mode);
+  if (nameless) TRY(fill(nameless, data, old, temporary));
+  const bool named = nameless && give_name(nameless, temporary);
+  if (!named) {
+    const Fd fd = TRY(create_temporary(path, mode, temporary));
+    rollback.add([temporary] { ::unlink(temporary.c_str()); });
+    TRY(fill(fd, data, old, temporary));
+  } else {
+    rollback.add([temporary] { ::unlink(temporary.c_str()); });
+  }
   if (::rename(temporary.c_str(), path.c_str()) != 0) {
     return fail_errno(ExitCode::Rename, "rename " + temporary + " to " + path);
   }
