@@ -8,6 +8,7 @@
 
 #include "cli/arguments.hpp"
 #include "cli/console.hpp"
+#include "ops/balloon.hpp"
 #include "ops/check.hpp"
 #include "ops/convert.hpp"
 #include "ops/copy_receive.hpp"
@@ -18,6 +19,7 @@
 #include "ops/merge_device.hpp"
 #include "ops/mount.hpp"
 #include "ops/replace.hpp"
+#include "ops/resize.hpp"
 #include "ops/restore_descriptor.hpp"
 #include "ops/snapshot_list.hpp"
 #include "ops/umount.hpp"
@@ -72,6 +74,13 @@ struct DeleteArguments {
   std::string device;
   std::size_t level = 0;
 };
+struct BalloonArguments {
+  std::string action;           ///< show, status, ...
+  Bytes size;                   ///< change
+  ops::DiscardOptions discard;  ///< its target is that of every action
+  bool stat = false;
+  bool json = false;
+};
 struct StatArguments {
   std::string device;
   bool clear = false;
@@ -87,6 +96,8 @@ Parsed<ops::ConvertRequest> parse_convert(const Words& args);
 Parsed<ops::GrowRequest> parse_grow(const Words& args);
 Parsed<MergeArguments> parse_merge(const Words& args);
 Parsed<ops::ReplaceRequest> parse_replace(const Words& args);
+Parsed<ops::ResizeOptions> parse_resize(const Words& args);
+Parsed<BalloonArguments> parse_balloon(const Words& args);
 Parsed<CheckArguments> parse_check(const Words& args);
 Parsed<CopyArguments> parse_copy(const Words& args);
 Parsed<ops::RestoreOptions> parse_restore_descriptor(const Words& args);
@@ -101,6 +112,8 @@ ExitCode run_info(Console& console, const Words& args);
 ExitCode run_list(Console& console, const Words& args);
 ExitCode run_convert(Console& console, const Words& args);
 ExitCode run_grow(Console& console, const Words& args);
+ExitCode run_resize(Console& console, const Words& args);
+ExitCode run_balloon(Console& console, const Words& args);
 ExitCode run_merge(Console& console, const Words& args);
 ExitCode run_replace(Console& console, const Words& args);
 ExitCode run_check(Console& console, const Words& args);
@@ -115,7 +128,7 @@ ExitCode run_getdev(Console& console, const Words& args);
 ExitCode run_stat(Console& console, const Words& args);
 
 extern const CommandText kCopyText;
-extern const CommandText kConvertText, kGrowText, kMergeText, kReplaceText;
+extern const CommandText kConvertText, kGrowText, kMergeText, kReplaceText, kResizeText, kBalloonText;
 extern const CommandText kInitText, kMountText, kUmountText, kInfoText, kListText, kCheckText, kRestoreDescriptorText,
     kSnapshotListText, kStartText, kStopText, kClearText, kDeleteText, kGetdevText, kStatText;
 

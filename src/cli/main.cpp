@@ -23,7 +23,8 @@ int main(int argc, char** argv) {
   static ploop::cli::Console console;
   ploop::set_log_sink([](ploop::LogLevel level, const std::string& line) { console.message(level, line); });
   ploop::cli::watch_signals(console);
-  const ploop::cli::Words words(argv + (argc > 0 ? 1 : 0), argv + argc);
+  ploop::cli::Words words(argv + (argc > 0 ? 1 : 0), argv + argc);
   if (const auto status = ploop::cli::run_as_helper(console, argc > 0 ? argv[0] : "", words)) return *status;
+  if (argc > 0 && ploop::cli::is_balloon_program(argv[0])) words.insert(words.begin(), "balloon");
   return static_cast<int>(ploop::cli::run_program_line(console, words));
 }

@@ -102,6 +102,10 @@ GlobalOptions parse_global(const Words& words) {
   return options;
 }
 
+bool is_balloon_program(std::string_view program) {
+  return program.substr(program.rfind('/') == std::string_view::npos ? 0 : program.rfind('/') + 1) == "ploop-balloon";
+}
+
 ExitCode run_program_line(Console& console, const Words& words) {
   const GlobalOptions options = parse_global(words);
   console.set_verbosity(options.verbosity);

@@ -21,6 +21,9 @@ struct GlobalOptions {
 /// -v adds one, -vv two and so on, -vN sets (N may be negative); from left to right.
 GlobalOptions parse_global(const Words& words);
 
+/// The program was started as "ploop-balloon", which is `ploop balloon`.
+bool is_balloon_program(std::string_view program);
+
 /// Everything: `words` is argv without the program's name. The exit status.
 ExitCode run_program_line(Console& console, const Words& words);
 

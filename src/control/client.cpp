@@ -122,8 +122,8 @@ Status Client::grow(std::uint64_t size_sectors, const CommitPoint& commit) {
 
 Result<MaintenanceState> Client::maintenance() { return decode_maintenance(TRY(call("maintenance"))); }
 
-Result<std::uint64_t> Client::discard(std::uint64_t offset, std::uint64_t length) {
-  return decode_discarded(TRY(call("discard", encode_discard({offset, length}))));
+Result<std::uint64_t> Client::discard(std::uint64_t offset, std::uint64_t length, bool dry) {
+  return decode_discarded(TRY(call("discard", encode_discard({offset, length, dry}))));
 }
 
 Result<CompactStep> Client::compact(std::uint64_t most_clusters) {

@@ -58,8 +58,8 @@ class Client {
   Status track_abort();
 
   /// The whole clusters of this range of the device, as far as the top has them, lose their content: they read as zeros and their space
-  /// is given back. Gives how many there were.
-  Result<std::uint64_t> discard(std::uint64_t offset, std::uint64_t length);
+  /// is given back. Gives how many there were. `dry`: nothing changes.
+  Result<std::uint64_t> discard(std::uint64_t offset, std::uint64_t length, bool dry = false);
   /// Moves clusters from the end of the top's file into holes and cuts the file, at most so many clusters of it; to be called
   /// until it has nothing more to do. ExitCode::Busy while another maintenance operation runs, Param for a raw top.
   Result<CompactStep> compact(std::uint64_t most_clusters);

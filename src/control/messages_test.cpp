@@ -194,13 +194,13 @@ TEST(TrackTexts, FitIntoOneAnswer) {
 }
 
 TEST(ShrinkTexts, ComeBackTheSameAndNothingElseIsTaken) {
-  const DiscardRange range{1ull << 40, ~0ull};
+  const DiscardRange range{1ull << 40, ~0ull, true};
   EXPECT_EQ(*decode_discard(encode_discard(range)), range);
   EXPECT_EQ(*decode_compact(encode_compact(~0ull)), ~0ull);
   EXPECT_EQ(*decode_discarded(encode_discarded(7)), 7u);
   const CompactStep step{1, 2, 3, 1048576};
   EXPECT_EQ(*decode_compact_step(encode_compact_step(step)), step);
-  for (const char* text : {"{}", "{\"offset\":1}", "{\"offset\":1,\"length\":-1}", "{\"offset\":1,\"length\":2,\"x\":0}", "[]", "7"}) {
+  for (const char* text : {"{}", "{\"offset\":1}", "{\"offset\":1,\"length\":-1}", "{\"offset\":1,\"length\":2,\"dry\":false,\"x\":0}", "{\"offset\":1,\"length\":2,\"dry\":1}", "[]", "7"}) {
     const auto decoded = decode_discard(text);
     ASSERT_FALSE(decoded) << text;
     EXPECT_EQ(decoded.error().code, ExitCode::Protocol);

@@ -8,15 +8,17 @@ std::string encode_discard(const DiscardRange& range) {
   Json json;
   json["offset"] = range.offset;
   json["length"] = range.length;
+  json["dry"] = range.dry;
   return to_line(json);
 }
 
 Result<DiscardRange> decode_discard(std::string_view text) {
   const Json json = TRY(parse_object(text, "range"));
-  TRY(only_fields(json, {"offset", "length"}, "range"));
+  TRY(only_fields(json, {"offset", "length", "dry"}, "range"));
   DiscardRange range;
   range.offset = TRY(unsigned_field(json, "offset"));
   range.length = TRY(unsigned_field(json, "length"));
+  range.dry = TRY(bool_field(json, "dry"));
   return range;
 }
 

@@ -13,6 +13,7 @@ namespace ploop::control {
 struct DiscardRange {
   std::uint64_t offset = 0;
   std::uint64_t length = 0;
+  bool dry = false;  ///< only count
   bool operator==(const DiscardRange&) const = default;
 };
 

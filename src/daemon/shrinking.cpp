@@ -59,12 +59,14 @@ Shrinking::Job Shrinking::discard(Shrinking& self, control::Call call, control::
   while (result == 0) {
     const engine::Device::Run run = self.device_.first_run_in_top(range.offset, range.length, kDiscardStep);
     if (run.length == 0) break;
-    engine::Request request;
-    request.op = engine::Request::Op::WriteZeroes;
-    request.unmap = true;
-    request.offset = run.offset;
-    request.length = run.length;
-    result = co_await self.device_.execute(request);
+    if (!range.dry) {
+      engine::Request request;
+      request.op = engine::Request::Op::WriteZeroes;
+      request.unmap = true;
+      request.offset = run.offset;
+      request.length = run.length;
+      result = co_await self.device_.execute(request);
+    }
     if (result == 0) clusters += run.length / self.device_.cluster_bytes();
     const std::uint64_t end = run.offset + run.length;
     range.length -= end - range.offset;

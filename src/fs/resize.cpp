@@ -1,7 +1,9 @@
 #include "fs/resize.hpp"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
@@ -117,6 +119,16 @@ Result<FileSystemFacts> read_facts(const std::string& device) {
   }
   if (facts.block_size == 0) return fail(ExitCode::Read, device + ": impossible block size in the file system's superblock");
   return facts;
+}
+
+Status may_grow_mounted(const FileSystemFacts& facts) {
+  if (!facts.is_ext()) return {};
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2] = {};
+  const bool may = ::syscall(SYS_capget, &header, data) == 0 && (data[0].effective >> CAP_SYS_RESOURCE & 1) != 0;
+  if (may) return {};
+  return fail(errno_error(ExitCode::ResizeFs, EPERM, "A mounted " + facts.type +
+                              " can only be grown by somebody with CAP_SYS_RESOURCE; resize the disk while it is not attached"));
 }
 
 Status grow_mounted(const std::string& directory, const std::string& device) {

@@ -20,6 +20,9 @@ struct FileSystemFacts {
 /// From the superblock on the partition or device. ExitCode::Read; Param for a file system that can't be resized here.
 Result<FileSystemFacts> read_facts(const std::string& device);
 
+/// The kernel lets only some processes grow a mounted ext file system. ExitCode::ResizeFs when we are none of them.
+Status may_grow_mounted(const FileSystemFacts& facts);
+
 /// Grows the file system mounted at `directory` (any directory in it will do) over `device`, to its end. The kernel does it in
 /// transactions: an interrupted one leaves the old size or something between. Nothing happens when it fills the device already.
 /// ExitCode::ResizeFs.

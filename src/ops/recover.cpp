@@ -15,6 +15,7 @@
 #include "ops/convert.hpp"
 #include "ops/grow.hpp"
 #include "ops/init.hpp"
+#include "ops/resize.hpp"
 #include "ops/snapshot_merge.hpp"
 
 namespace ploop::ops {
@@ -27,6 +28,7 @@ struct Handled {
 constexpr std::array kHandlers = {
     Handled{"convert", finish_convert},
     Handled{"grow", finish_grow},
+    Handled{"resize", finish_resize},
     Handled{"snapshot", settle_files},
     Handled{"snapshot-switch", settle_files},
     Handled{"snapshot-delete", settle_files},
