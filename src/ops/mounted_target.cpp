@@ -23,7 +23,7 @@ Result<DeviceState> named_device(const std::string& name) {
   return fail(ExitCode::Param, "Unable to find ploop device by " + name);
 }
 
-Result<DeviceState> device_by_directory(const std::string& directory) {
+Result<DeviceState> mounted_device(const std::string& directory) {
   const auto mount = fs::mount_at(directory);
   if (mount) {
     for (DeviceState& device : TRY(control::list_devices())) {
@@ -82,7 +82,7 @@ Result<MountedDisk> find_mounted(const BalloonTarget& target) {
     const DeviceState device = TRY(named_device(target.device));
     return mounted_disk(device, target.directory.empty() ? TRY(directory_of_device(device)) : target.directory);
   }
-  return mounted_disk(TRY(device_by_directory(target.directory)), target.directory);
+  return mounted_disk(TRY(mounted_device(target.directory)), target.directory);
 }
 
 Status with_mounted(const BalloonTarget& target, bool automount, const std::function<Status(const MountedDisk&)>& work) {

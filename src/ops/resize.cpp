@@ -152,7 +152,10 @@ Status resize(const ResizeOptions& options) {
   if (size > disk->disk.size_sectors) {
     const std::string path = disk->path;
     disk.reset();
-    TRY(grow({.size_sectors = size, .target = path}));
+    GrowRequest request;
+    request.size_sectors = size;
+    request.target = path;
+    TRY(grow(request));
     disk = TRY(open_disk(options.descriptor));
   }
   return resize_stopped(*disk, size, options.progress);
