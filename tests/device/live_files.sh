@@ -29,8 +29,8 @@ load_ends() {
   ! grep -qiE 'verify: bad|verify failed' "$scratch/fio.log" || fail "fio found a mismatch: $(cat "$scratch/fio.log")"
 }
 
-# make_stack DIR: a disk with three snapshots, with data in all levels; files in $stack, base first. The host file system decides whether clusters are
-# shared or copied.
+# make_stack DIR: a disk with three snapshots, with data in all levels; files in $stack, base first. The host file system decides whether
+# clusters are shared or copied.
 make_stack() {
   local level
   mkdir -p "$1"
@@ -97,6 +97,35 @@ for type in xfs ext4; do
   [ "$(quiet_hash)" = "$before" ] || fail "the quiet part changed after detaching"
   detach "$device"
 done
+
+step "merge -d into a base whose table has to grow: its clusters move while the device reads them"
+mkdir "$scratch/k"
+must ploop init -s 200m -b 64 -t none "$scratch/k/root.hdd"
+attach "$scratch/k/DiskDescriptor.xml"
+fill 0
+detach "$device"
+must ploop snapshot "$scratch/k/DiskDescriptor.xml"
+must ploop grow -s 2000m "$scratch/k/DiskDescriptor.xml"
+attach "$scratch/k/DiskDescriptor.xml"
+fill 1
+dd if=/dev/urandom of="$device" bs=1M count=8 seek=1900 oflag=direct status=none || fail "dd"
+detach "$device"
+must ploop snapshot "$scratch/k/DiskDescriptor.xml"
+mapfile -t stack < <(ploop snapshot-list -H -o fname "$scratch/k/DiskDescriptor.xml")
+attach "${stack[@]}"
+before=$(quiet_hash)
+end=$(dd if="$device" bs=1M skip=1900 count=8 iflag=direct status=none | hash_of /dev/stdin)
+load 6
+must ploop merge -d "$device" -l 0
+[ "$(levels | wc -l)" -eq 2 ] || fail "the device has the levels $(levels)"
+load_ends
+[ "$(quiet_hash)" = "$before" ] || fail "the quiet part changed"
+[ "$(dd if="$device" bs=1M skip=1900 count=8 iflag=direct status=none | hash_of /dev/stdin)" = "$end" ] || fail "the end changed"
+detach "$device"
+check_image "${stack[0]}"
+attach -r "${stack[0]}" "${stack[2]}"
+[ "$(quiet_hash)" = "$before" ] || fail "the quiet part changed after detaching"
+detach "$device"
 
 step "a disk with a descriptor: grow and replace follow in it"
 mkdir "$scratch/d"
