@@ -277,7 +277,8 @@ MergeProgress Device::merge_progress() const {
 }
 
 bool Device::begin(Maintenance what) {
-  if (maintenance_ != Maintenance::None) return false;
+  // A live merge that failed half-way has to be finished before anything else.
+  if (maintenance_ != Maintenance::None || (merging() && what != Maintenance::Merge)) return false;
   maintenance_ = what;
   return true;
 }

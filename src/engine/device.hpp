@@ -121,7 +121,7 @@ class Device {
   /// While held: the drained former top goes; its file is closed and otherwise left alone.
   void drop_overlay();
 
-  /// False: another maintenance operation is running.
+  /// False: another maintenance operation is running, or a live merge was begun and not finished.
   bool begin(Maintenance what);
   void end() { maintenance_ = Maintenance::None; }
   [[nodiscard]] Maintenance maintenance() const { return maintenance_; }
