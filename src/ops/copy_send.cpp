@@ -52,13 +52,15 @@ constexpr auto kFreezeLimit = std::chrono::seconds(120);
 constexpr std::size_t kInUseOffset = 44;
 constexpr std::uint64_t kHeaderPage = 4096;
 
-/// What the tracker's failures are to users. That something else runs keeps its own status.
+/// What failures of the device are to users: that something else runs, or that a flush failed, keeps its own
+/// status.
 template <typename T>
 Result<T> as_device_error(Result<T> result) {
-  if (result || result.error().code == ExitCode::Busy) return result;
+  if (result || result.error().code == ExitCode::Busy || result.error().code == ExitCode::Fsync)
+    return result;
   Error error = std::move(result).error();
   error.code = ExitCode::DeviceIoctl;
-  return fail(std::move(error).with_context("write tracking"));
+  return fail(std::move(error).with_context("copy"));
 }
 
 /// The file system on the device, held open: it can't be unmounted meanwhile, and what its name leads to does
@@ -234,7 +236,7 @@ Status Sender::send_header() {
 Status Sender::last_rounds() {
   auto pause = kFirstPause;
   for (int n = 0; n < kFrozenTries; ++n, pause *= 2) {
-    TRY(client_.flush());
+    TRY(as_device_error(client_.flush()));
     for (int again = 0; again < kFrozenRounds; ++again) {
       const Round last = TRY(round());
       frozen_bytes_ += last.bytes;
@@ -298,8 +300,9 @@ Result<Mounted> find_mounted(const control::DeviceState& device, const std::stri
     if (fd && ::fstat(fd.get(), &st) == 0 && st.st_dev == mount.device)
       return Mounted{mount.directory, std::move(fd)};
   }
-  return fail(ExitCode::Open, "Can't find mount point for " + name +
-                                  ": its file system has to be mounted here (of a disk at rest, copy the file)");
+  return fail(ExitCode::Open,
+              "Can't find mount point for " + name +
+                  ": its file system has to be mounted here (of a disk at rest, copy the file)");
 }
 
 /// Writing there would wait for the thaw, and the thaw for the write.

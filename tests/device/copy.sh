@@ -58,11 +58,7 @@ s.sendall(b'{"id": 1, "method": "maintenance"}\n')
 print(json.loads(s.makefile().readline())["result"]["name"])
 PY
 }
-worker_pid() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["worker_pid"])' "$PLOOP_RUNDIR/ploop${device##*ploop}/state"; }
-check_image_after_crash() {
-  must ploop check -d "$image"
-  must qemu-img check -f parallels "$image"
-}
+pid_of() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$PLOOP_RUNDIR/ploop${device##*ploop}/state" "$1"; }
 # Programs of this test that are neither the daemon nor ours to wait for.
 guards() { pgrep -f -x "$ploop_bin copy -s $device.*" || true; }
 # What is in a directory besides these names.
@@ -264,12 +260,25 @@ deaths() {
   done
   load_stops
 
-  step "the device goes away while it is copied"
-  must_fail 3 "write tracking|hear from" bash -o pipefail -c "\"$ploop_bin\" copy -s \"$device\" | { sleep 2; cat >/dev/null; } &
-    sleep 1; kill -9 $(worker_pid); wait \$!"
+  step "the worker dies while it is copied: the copy fails, the device goes on, another copy is right"
+  dies_during_copy "$(pid_of worker_pid)"
+  sleep 1
+  source_is_fine
+  must ploop copy -s "$device" -d "$scratch/copy"
+  good_copy "$scratch/copy"
+
+  step "the whole daemon dies while it is copied"
+  dies_during_copy "$(pid_of guardian_pid)"
   umount -l "$mnt"
-  for ((i = 0; i < 50; i++)); do [ -z "$(daemon_pids)" ] || sleep 0.1; done
-  check_image_after_crash
+  for ((i = 0; i < 100; i++)); do [ -z "$(daemon_pids)" ] || sleep 0.1; done
+  rm -f "$device" "$device"p1
+  must ploop check -d "$image"
+  must qemu-img check -f parallels "$image"
+}
+# The receiver takes its time, so that process $1 dies during the full pass.
+dies_during_copy() {
+  must_fail 3 "copy: " bash -c "exec 5> >(sleep 2; cat >/dev/null); \"$ploop_bin\" copy -s \"$device\" -o 5 &
+    sleep 1; kill -9 $1; wait \$!"
 }
 
 refusals() {
