@@ -2,7 +2,7 @@
 # ploop copy of a disk in use: through every way the bytes can go, under load, with either end dying at any moment. A copy that is reported
 # as right is right, one that is not does not exist, and the source is never left frozen, tracked or changed.
 #
-#   copy.sh same | load | deaths [ROUNDS] | refusals
+#   copy.sh same | load | deaths [ROUNDS] | refusals | hosts
 source "$(dirname "$0")/lib.sh"
 part=${1:-same}
 rounds=${2:-20}
@@ -161,6 +161,30 @@ same() {
   must ploop copy -s "$device" -d "$scratch/raw-copy" -F "$quiet"
   must cmp "$scratch/raw/root.hdd" "$scratch/raw-copy"
   must ploop umount "$scratch/raw/DiskDescriptor.xml"
+}
+
+hosts() {
+  local type inner
+  for type in ext4 xfs btrfs tmpfs; do
+    requires filesystem $type
+    for inner in ext4 xfs; do
+      step "image on $type, $inner inside"
+      [ -d "$scratch/$type" ] || host_filesystem $type "$scratch/$type" 1200
+      mkdir "$scratch/$type/disk"
+      must ploop init -t $inner -s 400M "$scratch/$type/disk/root.hdd"
+      attach -m "$mnt" "$scratch/$type/disk/DiskDescriptor.xml"
+      must cp -r /etc/. "$mnt/"
+      load_starts 30M 10m 1
+      must ploop copy -s "$device" -d "$scratch/$type/copy"
+      load_stops
+      must qemu-img check -f parallels "$scratch/$type/copy"
+      rm "$scratch/$type/copy"
+      must ploop copy -s "$device" -d "$scratch/$type/copy" -F "sync; mount -o remount,ro $mnt"
+      same_image "$scratch/$type/disk/root.hdd" "$scratch/$type/copy"
+      must ploop umount "$scratch/$type/disk/DiskDescriptor.xml"
+      rm -r "$scratch/$type/disk" "$scratch/$type/copy"
+    done
+  done
 }
 
 load() {
