@@ -85,7 +85,7 @@ TEST(Program, NamesTheCommandsOfTheOriginal) {
   const std::string summary = run({PLOOP_BINARY, "--help"}).out;
   for (const char* name : {"init", "mount", "umount", "start", "stop", "clear", "delete", "snapshot", "tsnapshot",
                            "snapshot-switch", "snapshot-delete", "snapshot-merge", "snapshot-list", "getdev", "convert",
-                           "info", "list", "check", "grow", "merge", "stat", "copy", "restore-descriptor"}) {
+                           "info", "list", "check", "resize", "grow", "merge", "stat", "copy", "replace", "balloon", "restore-descriptor"}) {
     EXPECT_NE(summary.find(std::string("\n  ") + name + " "), std::string::npos) << name;
   }
 }
