@@ -161,8 +161,11 @@ ExitCode run_change(Console& console, const BalloonArguments& arguments, const P
 }  // namespace
 
 Parsed<BalloonArguments> parse_balloon(const Words& args) {
-  if (!args.empty() && (args.front() == "-h" || args.front() == "--help")) return tl::unexpected(Stop{ExitCode::Ok, help_text(kBalloonText)});
   if (args.empty()) return usage_only(kBalloonText);
+  if (args.front().starts_with("-")) {
+    PARSED(Arguments(kBalloonText).parse(args));  // help, or an option that does not exist
+    return usage_error(kBalloonText, "The balloon command comes first");
+  }
   BalloonArguments result;
   result.action = args.front();
   if (std::ranges::find(kActions, result.action) == kActions.end()) {
