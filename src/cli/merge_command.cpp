@@ -17,7 +17,7 @@ const CommandText kMergeText = {
     "refused.\n"
     "\n"
     "Interrupted, the images read as before through their stack, and BASE is marked as\n"
-    "in use: 'ploop check -d BASE', then the same merge again.\n"
+    "in use. The same merge again goes on.\n"
     "\n"
     "With -d levels of an attached device are merged while it is used: all into the base, or\n"
     "those above LOW up to HIGH (LOW+1 when it is not given) into LOW. 0 is the base. Of a\n"

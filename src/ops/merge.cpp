@@ -15,6 +15,7 @@
 #include "image/merge.hpp"
 #include "ops/cancel.hpp"
 #include "ops/image_files.hpp"
+#include "ops/prepare.hpp"
 
 namespace ploop::ops {
 namespace {
@@ -115,6 +116,51 @@ Result<image::CopyTotals> merge_to_new(const MergeFiles& request, const std::vec
   return totals;
 }
 
+/// What a merge into the destination leaves as long as it is not finished: the files that go into it, one per line. With it the
+/// same merge goes on although the destination is marked as in use.
+class Note {
+ public:
+  static Result<Note> of(const MergeFiles& files) {
+    Note note;
+    const std::string destination = TRY(canonical_path(files.destination, ExitCode::Open));
+    note.path_ = directory_of(destination) + "/." + base_name(destination) + ".ploop-merge-note";
+    for (const std::string& source : files.sources) note.text_ += TRY(canonical_path(source, ExitCode::Open)) + "\n";
+    const auto there = read_file(note.path_, kMaxNote);
+    note.known_ = there && *there == note.text_;
+    return note;
+  }
+  /// The same merge was begun before.
+  [[nodiscard]] bool known() const { return known_; }
+  Status write() const { return known_ ? Status{} : write_file_atomic(path_, text_, 0600); }
+  void remove() const { ::unlink(path_.c_str()); }
+
+ private:
+  static constexpr std::size_t kMaxNote = 1u << 20;
+  std::string path_;
+  std::string text_;
+  bool known_ = false;
+};
+
+Status forget_totals(const Result<image::CopyTotals>& merged) {
+  return merged ? Status{} : fail(Error(merged.error()));
+}
+
+/// Goes on with an interrupted merge of the same files.
+Status merge_with_note(MergeFiles files) {
+  const Note note = TRY(Note::of(files));
+  files.resume = note.known();
+  // Of another merge that was interrupted: its note must stay.
+  const auto header = read_header(files.destination);
+  if (!note.known() && header && header->is_in_use()) return forget_totals(merge_files(files));
+  const CleanupSection section;
+  TRY(note.write());
+  const auto merged = merge_files(files);
+  const bool untouched = !merged && (merged.error().code == ExitCode::Open || merged.error().code == ExitCode::Format ||
+                                     merged.error().code == ExitCode::Param);
+  if (merged || (untouched && !note.known())) note.remove();
+  return forget_totals(merged);
+}
+
 /// "a b -> c".
 std::string describe(const MergeRequest& request) {
   std::string text;
@@ -148,8 +194,9 @@ Status merge(const MergeRequest& request) {
   files.progress = request.progress;
   log(LogLevel::Progress, "Merging image{}: {}", files.sources.size() + (files.new_image.empty() ? 0 : 1) > 1 ? "s" : "",
       describe(request));
-  TRY(merge_files(files));
-  return {};
+  // A raw destination carries no mark: merging again needs no note.
+  if (files.new_image.empty() && !files.raw) return merge_with_note(std::move(files));
+  return forget_totals(merge_files(files));
 }
 
 }  // namespace ploop::ops

@@ -114,6 +114,23 @@ TEST(CliMerge, IntoANewImageLeavesAllOperands) {
   EXPECT_EQ(box.ploop({"check", "-f", "-c", "-r", "new.hdd"}).status, 0);
 }
 
+/// What a killed merge leaves: the mark, some clusters moved, the note. The same merge goes on, another one does not.
+TEST(CliMerge, GoesOnWithAnInterruptedMerge) {
+  const Sandbox box;
+  prepare(box);
+  ImageBuilder half = image({0, 3, 5});
+  half.header.in_use = format::kInUseMark;
+  half.write(box / "half.hdd");
+  EXPECT_EQ(box.ploop({"merge", "up.hdd", "half.hdd"}).status, 4);
+  EXPECT_FALSE(exists(box / ".half.hdd.ploop-merge-note"));
+  write_text(box / ".half.hdd.ploop-merge-note", box / "up.hdd\n");
+  EXPECT_EQ(box.ploop({"merge", "large.hdd", "half.hdd"}).status, 4);
+  const ProcessResult merged = box.ploop({"merge", "up.hdd", "half.hdd"});
+  EXPECT_EQ(merged.status, 0) << merged.err;
+  EXPECT_FALSE(exists(box / ".half.hdd.ploop-merge-note"));
+  EXPECT_EQ(box.ploop({"check", "-f", "-c", "-r", "half.hdd"}).status, 0);
+}
+
 TEST(CliMerge, IntoARawBaseThatIsSmaller) {
   const Sandbox box;
   prepare(box);

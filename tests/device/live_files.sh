@@ -139,6 +139,9 @@ grep -q '<Disk_size>614400<' "$scratch/d/DiskDescriptor.xml" || fail "the descri
 cp "$scratch/d/root.hdd" "$scratch/d/new.hdd"
 must ploop replace -l 0 -i "$scratch/d/new.hdd" "$scratch/d/DiskDescriptor.xml"
 grep -q '<File>new.hdd<' "$scratch/d/DiskDescriptor.xml" || fail "the descriptor does not name the new file"
+must ploop merge -d "$device" -l 0
+[ "$(levels | wc -l)" -eq 1 ] || fail "the device has the levels $(levels)"
+[ "$(ploop snapshot-list -H -o uuid "$scratch/d/DiskDescriptor.xml" | wc -l)" -eq 1 ] || fail "the descriptor has other levels"
 must_fail 38 'Image is mounted' ploop convert -v 1 "$scratch/d/DiskDescriptor.xml"
 detach "$device"
 attach "$scratch/d/DiskDescriptor.xml"
