@@ -306,6 +306,56 @@ TEST(Arguments, StatForms) {
              parse_stat);
 }
 
+TEST(Arguments, ResizeForms) {
+  expect_rows<ops::ResizeOptions>(
+      {
+          {"sectors", {"-s", "4096", "/d/D.xml"},
+           [](const ops::ResizeOptions& o) { return o.size_sectors == 4096 && o.descriptor == "/d/D.xml"; }},
+          {"as libvirt calls it", {"-s", "2048M", "/d/D.xml"},
+           [](const ops::ResizeOptions& o) { return o.size_sectors == 4194304; }},
+      },
+      parse_resize);
+  expect_bad({{"no size", {"D.xml"}, "The new size is missing"},
+              {"size 0", {"-s", "0", "D.xml"}, "The new size is missing"},
+              {"no number", {"-s", "ten", "D.xml"}, "ERROR: Invalid argument for option -s: ten"}},
+             parse_resize);
+}
+
+TEST(Arguments, BalloonForms) {
+  using A = BalloonArguments;
+  expect_rows<A>(
+      {
+          {"descriptor", {"show", "/d/D.xml"},
+           [](const A& a) { return a.action == "show" && a.discard.target.descriptor == "/d/D.xml"; }},
+          {"-f of old scripts", {"status", "-f", "-d", "/dev/ploop3"},
+           [](const A& a) { return a.discard.target.device == "/dev/ploop3"; }},
+          {"device and directory", {"check", "-d", "/dev/ploop3", "-m", "/mnt"},
+           [](const A& a) { return a.discard.target.device == "/dev/ploop3" && a.discard.target.directory == "/mnt"; }},
+          {"size in sectors", {"change", "-s", "8", "-m", "/mnt"}, [](const A& a) { return a.size.value == 4096; }},
+          {"emptied", {"change", "-s", "0", "D.xml"}, [](const A& a) { return a.size.value == 0; }},
+          {"everything of discard",
+           {"discard", "D.xml", "--automount", "--to-free", "1g", "--min-block=2m", "--defrag", "--stat", "--json"},
+           [](const A& a) {
+             return a.discard.automount && a.discard.to_free.value == kGiB && a.discard.min_block.value == 2 * kMiB &&
+                    a.discard.defrag && a.stat && a.json;
+           }},
+      },
+      parse_balloon);
+  expect_bad({{"nothing to do", {"inflate", "D.xml"}, "There is no balloon command 'inflate'"},
+              {"no disk", {"show"}, "Error: one of -d, -m or DiskDescriptor.xml argument is required"},
+              {"change without a size", {"change", "D.xml"}, "The new size is missing"},
+              {"a size elsewhere", {"show", "-s", "1g", "D.xml"}, "balloon: invalid option -- 's'"},
+              {"two disks", {"show", "D.xml", "E.xml"}, "There must be one disk only"},
+              {"automount of a device", {"discard", "-d", "/dev/ploop3", "--automount"}, "Option --automount needs"},
+              {"json without stat", {"discard", "D.xml", "--json"}, "Option --json goes with --stat"}},
+             parse_balloon);
+  for (const Words& words : {Words{"discard"}, Words{"discard", "-m", "/mnt", "D.xml"}}) {
+    const auto parsed = parse_balloon(words);
+    ASSERT_FALSE(parsed);
+    EXPECT_EQ(parsed.error().code, ExitCode::Create) << "what discard has always answered";
+  }
+}
+
 TEST(Arguments, MountHelperForms) {
   using Helper = MountHelperArguments;
   expect_rows<Helper>(

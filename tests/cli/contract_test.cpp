@@ -114,7 +114,7 @@ TEST(Program, RefusesUnknownGlobalOptions) {
 
 TEST(Program, RefusesUnknownCommands) {
   const Sandbox box;
-  for (const char* name : {"snapshots", "Init", "resize", "--", "a/b"}) {
+  for (const char* name : {"snapshots", "Init", "shrink", "--", "a/b"}) {
     const ProcessResult result = box.ploop({name, "x"});
     EXPECT_EQ(result.status, 38) << name;
     EXPECT_EQ(result.out, "") << name;
