@@ -101,6 +101,15 @@ class LiveDevice : public testing::Test {
     }
     return false;
   }
+  /// The worker that serves device 0 when it is not `last`; waits for one at most 20 s. 0: there is none.
+  static int other_worker(int last) {
+    for (int i = 0; i < 2000; ++i) {
+      const Result<std::vector<DeviceState>> devices = list_devices();
+      if (devices && !devices->empty() && devices->front().worker_pid != last) return devices->front().worker_pid;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return 0;
+  }
   /// Kills one worker after the other, until the guardian gives up.
   static void kill_workers(const DeviceState& state) {
     for (int i = 0; i < 2000 && ::kill(state.guardian_pid, 0) == 0; ++i) {

@@ -170,7 +170,8 @@ void Service::run_command(control::Call call) {
     return server_->reply(call, control::encode_result(call.request.id, state));
   }
   if (method == "info") {
-    if (state_.empty()) return answer(call, fail(ExitCode::Busy, "The device is not attached yet"));
+    // A worker that just took over hears of the state in a moment.
+    if (state_.empty()) return early_.push_back(std::move(call));
     return server_->reply(call, control::encode_result(call.request.id, state_));
   }
   if (method == "flush") {
@@ -189,6 +190,9 @@ void Service::run_command(control::Call call) {
 void Service::on_guardian(const Message& message) {
   if (message.name == "attached" || message.name == "state") {
     state_ = message.body;
+    for (const control::Call& call : std::exchange(early_, {})) {
+      server_->reply(call, control::encode_result(call.request.id, state_));
+    }
   } else if (operations_.on_guardian(message)) {
     return;
   } else if (message.name == "releasing") {

@@ -55,6 +55,7 @@ class Service {
   Fd wakeup_;
   std::mutex mutex_;
   std::vector<control::Call> inbox_;  ///< under mutex_
+  std::vector<control::Call> early_;  ///< asked for the state before it was known
   std::vector<control::Call> flushing_;
   std::vector<control::Call> detaching_;
   std::coroutine_handle<> flusher_;   ///< set while it has nothing to do
