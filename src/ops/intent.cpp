@@ -83,6 +83,12 @@ Json to_json(const Intent& intent, std::string_view descriptor) {
               {"parameters", parameters}};
 }
 
+std::string sealed(Json object) {
+  object.erase("checksum");
+  object["checksum"] = checksum(control::to_line(object));
+  return control::to_line(object) + "\n";
+}
+
 Status verify(Json& object, std::string_view descriptor) {
   const std::string stored = TRY(control::string_field(object, "checksum"));
   object.erase("checksum");
@@ -116,10 +122,10 @@ std::string intent_file(const std::string& descriptor_path, const std::string& n
 }
 
 std::string encode_intent(const Intent& intent, std::string_view descriptor) {
-  Json object = to_json(intent, descriptor);
-  object["checksum"] = checksum(control::to_line(object));
-  return control::to_line(object) + "\n";
+  return sealed(to_json(intent, descriptor));
 }
+
+Result<std::string> seal_intent(std::string_view object) { return sealed(TRY(control::parse_object(object, "the note"))); }
 
 Result<Intent> decode_intent(std::string_view text, std::string_view descriptor) {
   Json object = TRY(control::parse_object(text, "the note"));

@@ -50,5 +50,7 @@ Result<std::optional<Intent>> read_intent(const std::string& descriptor_path);
 /// Text of a note for the descriptor called `descriptor`, and back; for tests and the functions above.
 std::string encode_intent(const Intent& intent, std::string_view descriptor);
 Result<Intent> decode_intent(std::string_view text, std::string_view descriptor);
+/// A JSON object with the right checksum, whatever else it says: for tests that look behind the checksum.
+Result<std::string> seal_intent(std::string_view object);
 
 }  // namespace ploop::ops

@@ -133,6 +133,44 @@ TEST_F(Recover, NotesThatCannotBeTrustedRefuseWithoutTouchingAnything) {
   EXPECT_TRUE(stdfs::exists(outside_));
 }
 
+/// A merge that can't be finished now: its upper image is not there.
+Intent stuck_merge() {
+  return {.op = "snapshot-merge",
+          .uuid = std::string(kTopUuid),
+          .consumes = {"top.hdd"},
+          .parameters = {{"lower", kA}, {kHalfDone, kA}, {kRequest, "all"}}};
+}
+
+TEST_F(Recover, AHalfDoneMergeStopsChangesButNotTheTop) {
+  auto disk = descriptor::load(path());
+  ASSERT_TRUE(disk);
+  disk->images = {{kA, file("root.hdd"), {}}, {std::string(kTopUuid), file("top.hdd"), {}}};
+  disk->shots = {{kA, std::string(kNoUuid), false, {}}, {std::string(kTopUuid), kA, false, {}}};
+  ASSERT_TRUE(descriptor::store(*disk, path()));
+  ASSERT_TRUE(write_intent(path(), stuck_merge()));
+  const auto before = state();
+  EXPECT_FALSE(open_disk(path()));
+  const auto opened = open_disk(path(), {.recovery = Recovery::TopSuffices});
+  ASSERT_TRUE(opened) << opened.error().message();
+  EXPECT_FALSE(opened->just_finished("snapshot-merge", "all"));
+  EXPECT_TRUE(refuse_half_done(path(), kTopUuid));
+  const Status lower = refuse_half_done(path(), kA);
+  ASSERT_FALSE(lower);
+  EXPECT_EQ(lower.error().code, ExitCode::Busy);
+  EXPECT_EQ(state(), before);
+}
+
+TEST_F(Recover, AMergeThatTheDescriptorKnowsIsFinishedByRemovingItsFiles) {
+  touch(file("top.hdd"));
+  ASSERT_TRUE(write_intent(path(), stuck_merge()));
+  const auto opened = open_disk(path());
+  ASSERT_TRUE(opened) << opened.error().message();
+  EXPECT_FALSE(stdfs::exists(file("top.hdd")));
+  EXPECT_TRUE(opened->just_finished("snapshot-merge", "all")) << "so that repeating the command does not merge again";
+  EXPECT_FALSE(opened->just_finished("snapshot-merge", "merge top parent "));
+  EXPECT_FALSE(opened->just_finished("snapshot-delete", "all"));
+}
+
 TEST_F(Recover, ANoteThatIsNoFileIsRefused) {
   stdfs::create_symlink(outside_, intent_path(path()));
   EXPECT_EQ(open_disk(path()).error().code, ExitCode::Busy);
