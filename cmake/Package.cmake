@@ -9,9 +9,9 @@ set(CPACK_PACKAGE_VENDOR "the ploop developers")
 set(PLOOP_MAINTAINER "the ploop developers <ploop@localhost.localdomain>" CACHE STRING "name and address in the Debian package")
 set(CPACK_PACKAGE_CONTACT "${PLOOP_MAINTAINER}")
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "disks in image files, with snapshots")
-set(CPACK_PACKAGE_DESCRIPTION "One image file becomes a block device on any stock kernel, through FUSE and
-loop. Images are those of OpenVZ and Parallels: thin, stackable, with snapshots that
-are taken, merged and dropped while the disk is in use.")
+set(CPACK_PACKAGE_DESCRIPTION "One image file becomes a block device on any stock kernel, through FUSE
+and loop. Images are those of OpenVZ and Parallels: thin, stackable, with
+snapshots that are taken, merged and dropped while the disk is in use.")
 set(CPACK_RESOURCE_FILE_LICENSE ${CMAKE_SOURCE_DIR}/LICENSE)
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)

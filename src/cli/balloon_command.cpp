@@ -80,11 +80,11 @@ Parsed<Bytes> bytes_option(char option, const std::optional<std::string>& text) 
 
 std::string stat_json(const ops::SpaceFacts& facts) {
   Json json;
-  json["balloon"] = facts.balloon.value;
-  json["data"] = facts.data.value;
-  json["ploop"] = facts.ploop.value;
-  json["image"] = facts.image.value;
-  json["allocated"] = facts.allocated.value;
+  json["balloon_bytes"] = facts.balloon.value;
+  json["data_bytes"] = facts.data.value;
+  json["ploop_bytes"] = facts.ploop.value;
+  json["image_bytes"] = facts.image.value;
+  json["allocated_bytes"] = facts.allocated.value;
   return json_text(json);
 }
 

@@ -68,7 +68,7 @@ says '^Nothing to do: hidden balloon is empty$' ploop balloon check "$dd"
 says '^Nothing to do: new_size == old_size$' ploop balloon change -s 0 "$dd"
 ploop balloon discard --stat "$dd" >"$scratch/stat"
 [ "$(wc -l <"$scratch/stat")" -eq 4 ] && grep -qE '^Image size: +[0-9]+MB$' "$scratch/stat" || fail "wrong: $(cat "$scratch/stat")"
-ploop balloon discard --stat --json "$dd" | python3 -c 'import json,sys; f = json.load(sys.stdin); assert f["balloon"] == 0 and f["image"] > 60 << 20 and f["data"] > 60 << 20, f' ||
+ploop balloon discard --stat --json "$dd" | python3 -c 'import json,sys; f = json.load(sys.stdin); assert f["balloon_bytes"] == 0 and f["image_bytes"] > 60 << 20 and f["data_bytes"] > 60 << 20, f' ||
   fail "the JSON is wrong"
 
 step "a balloon under load: the image becomes shorter, what is written meanwhile is right"
