@@ -158,6 +158,27 @@ for type in "${types[@]}"; do
   check_inner
 done
 
+step "a raw image: up and down, its file has exactly that length"
+type=ext4
+dir=$scratch/raw
+mkdir "$dir"
+image=$dir/root.hdd
+dd=$dir/DiskDescriptor.xml
+must ploop init -s 400M -f raw -t ext4 "$image"
+attach -m "$mount_point" "$dd"
+must cp -r /etc/. "$mount_point/"
+manifest "$mount_point" >"$scratch/files"
+must_fail 38 "raw" ploop resize -s 300M "$dd"
+unmounted
+for size in 600 300; do
+  must ploop resize -s ${size}M "$dd"
+  [ "$(stat -c %s "$image")" -eq $((size << 20)) ] || fail "the file is $(stat -c %s "$image") bytes long"
+  [ ! -e "$dir/.ploop-intent" ] || fail "a note is left"
+  check_inner
+  mounted
+  unmounted
+done
+
 step "wrong sizes and wrong names"
 must_fail 38 "Unable to change image size to" ploop resize -s 4M "$dd"
 must_fail 38 "maximum allowed size" ploop resize -s 17T "$dd"
