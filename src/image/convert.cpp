@@ -29,7 +29,8 @@ Status reserve(Editor& editor, Copier& copier, std::uint32_t cluster) {
   TRY(copier.zero(cluster * bytes, bytes));
   const int error = editor.file().allocate(cluster * bytes, bytes);
   if (error == 0 || error == -EOPNOTSUPP) return {};
-  return fail(errno_error(ExitCode::Fallocate, -error, fmt::format("Can't reserve space in {}", editor.file().name())));
+  return fail(errno_error(ExitCode::Fallocate, -error,
+                          fmt::format("Can't reserve space in {}", editor.file().name())));
 }
 
 }  // namespace
@@ -58,10 +59,10 @@ Result<std::vector<std::byte>> converted_head(const Delta& delta, format::Versio
 Status check_head(io::BlockFile& file, std::span<const std::byte> head) {
   const format::Header now = TRY(read_header(file));
   const format::Header wanted = TRY(format::decode_header(head));
-  const bool fits = wanted.size_sectors == now.size_sectors && wanted.cluster_sectors == now.cluster_sectors &&
-                    wanted.table_entries == now.table_entries &&
-                    wanted.first_block_sectors == now.first_block_sectors && !wanted.is_in_use() &&
-                    head.size() == std::uint64_t{wanted.first_block_sectors} * kSectorSize;
+  const bool fits =
+      wanted.size_sectors == now.size_sectors && wanted.cluster_sectors == now.cluster_sectors &&
+      wanted.table_entries == now.table_entries && wanted.first_block_sectors == now.first_block_sectors &&
+      !wanted.is_in_use() && head.size() == std::uint64_t{wanted.first_block_sectors} * kSectorSize;
   if (fits) return {};
   return fail(ExitCode::Format, fmt::format("The new header does not belong to image {}", file.name()));
 }

@@ -17,8 +17,7 @@ constexpr std::uint64_t kPiece = 4 * kMiB;
 
 }  // namespace
 
-Copier::Copier(io::BlockFile& target, std::uint64_t unit)
-    : target_(target), unit_(unit), buffer_(kPiece) {}
+Copier::Copier(io::BlockFile& target, std::uint64_t unit) : target_(target), unit_(unit), buffer_(kPiece) {}
 
 Status Copier::run(const CopyRun& run) {
   if (can_clone_ && clone(run)) return {};
@@ -43,14 +42,17 @@ Status Copier::copy_piece(const CopyRun& run, std::uint64_t done, std::uint64_t 
   const auto piece = buffer_.span().first(length);
   const std::int64_t got = run.source->read(piece, run.source_offset + done);
   if (got < 0) {
-    return fail(errno_error(ExitCode::Read, static_cast<int>(-got),
-                            fmt::format("read data of {} at {}", run.source->name(), run.source_offset + done)));
+    return fail(
+        errno_error(ExitCode::Read, static_cast<int>(-got),
+                    fmt::format("read data of {} at {}", run.source->name(), run.source_offset + done)));
   }
   std::fill(piece.begin() + got, piece.end(), std::byte{0});
   // Neighbours of one kind go together: one write for data, one punch for zeros.
   const std::uint64_t unit = std::min(unit_, kPiece);
   for (std::uint64_t from = 0; from < length;) {
-    const auto zeros = [&](std::uint64_t at) { return all_zero(piece.subspan(at, std::min(unit, length - at))); };
+    const auto zeros = [&](std::uint64_t at) {
+      return all_zero(piece.subspan(at, std::min(unit, length - at)));
+    };
     const bool hole = zeros(from);
     std::uint64_t to = from;
     do {
@@ -82,7 +84,8 @@ Status Copier::zero(std::uint64_t offset, std::uint64_t length) {
     const int error = target_.punch(offset, length);
     if (error == 0) return {};
     if (error != -EOPNOTSUPP) {
-      return fail(errno_error(ExitCode::Write, -error, fmt::format("punch {} at {}", target_.name(), offset)));
+      return fail(
+          errno_error(ExitCode::Write, -error, fmt::format("punch {} at {}", target_.name(), offset)));
     }
     can_punch_ = false;
   }

@@ -39,7 +39,8 @@ class Mover {
   Status move(const Move& what) {
     const std::uint64_t bytes = editor_.cluster_bytes();
     const std::uint32_t target = TRY(editor_.allocate());
-    if (Status copied = copier_.run({&editor_.file(), what.cluster * bytes, target * bytes, bytes}); !copied) {
+    if (Status copied = copier_.run({&editor_.file(), what.cluster * bytes, target * bytes, bytes});
+        !copied) {
       return fail(as_relocation(std::move(copied).error()));
     }
     editor_.map(what.guest, target);
@@ -63,9 +64,9 @@ class Mover {
 /// Everything between the stored table of the old size and the new data area reads as zeros afterwards.
 Status zero_table_area(Editor& editor, const format::Header& grown) {
   io::BlockFile& file = editor.file();
-  const std::uint64_t from = round_up(
-      format::kHeaderSize + std::uint64_t{editor.header().table_entries} * format::kTableEntrySize,
-      editor.cluster_bytes());
+  const std::uint64_t from =
+      round_up(format::kHeaderSize + std::uint64_t{editor.header().table_entries} * format::kTableEntrySize,
+               editor.cluster_bytes());
   const std::uint64_t to = std::uint64_t{grown.first_block_sectors} * kSectorSize;
   // Written, not punched: a later table write must find its blocks.
   const std::vector<std::byte> zeros(kMiB);
@@ -77,8 +78,7 @@ Status zero_table_area(Editor& editor, const format::Header& grown) {
 }
 
 Result<format::Header> resized_header(const format::Header& header, std::uint64_t size_sectors) {
-  format::Header resized =
-      TRY(format::make_header(size_sectors, header.cluster_sectors, header.version));
+  format::Header resized = TRY(format::make_header(size_sectors, header.cluster_sectors, header.version));
   // Never shorter: the data area stays where it is.
   resized.first_block_sectors = std::max(resized.first_block_sectors, header.first_block_sectors);
   return resized;
@@ -101,7 +101,8 @@ Status fill_holes_from_end(Editor& editor, Mover& mover) {
 /// Mapped clusters behind the new end.
 std::uint64_t mapped_behind(const Editor& editor, std::uint32_t entries) {
   const auto slots = editor.table().subspan(entries);
-  return static_cast<std::uint64_t>(std::count_if(slots.begin(), slots.end(), [](std::uint32_t c) { return c != 0; }));
+  return static_cast<std::uint64_t>(
+      std::count_if(slots.begin(), slots.end(), [](std::uint32_t c) { return c != 0; }));
 }
 
 }  // namespace
@@ -151,10 +152,12 @@ Status shrink_image(Delta& delta, std::uint64_t size_sectors, const ResizeOption
   const bool same = shrunk.size_sectors == delta.size_sectors();
   if (same && !delta.header().is_in_use()) return {};
   Editor editor(delta);
-  if (const std::uint64_t mapped = mapped_behind(editor, shrunk.table_entries); mapped != 0 && !options.drop_mapped) {
-    return fail(ExitCode::Param, fmt::format("{} clusters of {} behind the new end are in use: shrink the file system "
-                                             "in it first",
-                                             mapped, delta.file().name()));
+  if (const std::uint64_t mapped = mapped_behind(editor, shrunk.table_entries);
+      mapped != 0 && !options.drop_mapped) {
+    return fail(ExitCode::Param,
+                fmt::format("{} clusters of {} behind the new end are in use: shrink the file system "
+                            "in it first",
+                            mapped, delta.file().name()));
   }
   TRY(editor.begin());
   for (std::uint32_t guest = shrunk.table_entries; guest < editor.table().size(); ++guest)

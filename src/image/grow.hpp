@@ -27,9 +27,10 @@ struct ResizeOptions {
   bool drop_mapped = false;
 };
 
-/// Makes the delta (opened writable, nobody else has it) `size_sectors` long, rounded up to a cluster. Equal: it is
-/// only closed, if it was not. The delta is closed cleanly and must be opened again. ExitCode::Param for a smaller size or one that the
-/// version can't have (nothing was changed then), Reloc when a cluster could not be moved, Write, Fsync.
+/// Makes the delta (opened writable, nobody else has it) `size_sectors` long, rounded up to a cluster. Equal:
+/// it is only closed, if it was not. The delta is closed cleanly and must be opened again. ExitCode::Param
+/// for a smaller size or one that the version can't have (nothing was changed then), Reloc when a cluster
+/// could not be moved, Write, Fsync.
 Status grow_image(Delta& delta, std::uint64_t size_sectors, const ResizeOptions& options = {});
 
 /// The same in the middle of other work, between Editor::begin() and finish().
@@ -38,8 +39,8 @@ Status grow_table(Editor& editor, const format::Header& grown, const ResizeOptio
 /// The header that the image will have. ExitCode::Param as above.
 Result<format::Header> grown_header(const format::Header& header, std::uint64_t size_sectors);
 
-/// Makes the delta smaller, its file as well. ExitCode::Param for a larger size, for 0, and when mapped clusters lie
-/// behind the new end and may not be dropped; nothing was changed then.
+/// Makes the delta smaller, its file as well. ExitCode::Param for a larger size, for 0, and when mapped
+/// clusters lie behind the new end and may not be dropped; nothing was changed then.
 Status shrink_image(Delta& delta, std::uint64_t size_sectors, const ResizeOptions& options = {});
 
 /// A raw image: the file gets this length, rounded up to `unit` bytes; new space reads as zeros. Durable.

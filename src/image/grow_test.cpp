@@ -1,4 +1,5 @@
-// Changing the size of an image in place: the data stays, the new space reads as zeros, whatever fails or is cut off.
+// Changing the size of an image in place: the data stays, the new space reads as zeros, whatever fails or is
+// cut off.
 #include "image/grow.hpp"
 
 #include <gtest/gtest.h>
@@ -70,7 +71,8 @@ Status grow(std::unique_ptr<io::BlockFile> file, std::uint64_t clusters, const R
   return grow_image(delta, clusters * 64, options);
 }
 
-Status shrink(std::unique_ptr<io::BlockFile> file, std::uint64_t clusters, const ResizeOptions& options = {}) {
+Status shrink(std::unique_ptr<io::BlockFile> file, std::uint64_t clusters,
+              const ResizeOptions& options = {}) {
   Delta delta = TRY(Delta::open(std::move(file), Kind::Ploop1, {.allow_in_use = true, .writable = true}));
   return shrink_image(delta, clusters * 64, options);
 }
@@ -85,7 +87,8 @@ void expect_sound(const MemoryFile& file, std::uint64_t clusters) {
   const auto delta = open_copy(file);
   ASSERT_TRUE(delta) << delta.error().message();
   EXPECT_EQ(delta->size_sectors(), clusters * 64);
-  EXPECT_EQ(delta->header().cylinders, format::make_header(clusters * 64, 64, delta->header().version)->cylinders);
+  EXPECT_EQ(delta->header().cylinders,
+            format::make_header(clusters * 64, 64, delta->header().version)->cylinders);
 }
 
 /// docs/format.md, section 10: the worked example.
@@ -147,7 +150,8 @@ TEST(Grow, AFailureAnywhereLosesNothing) {
       const auto expected = content_of(*image);
       io::FaultPlan plan;
       plan.add({.kind = std::nullopt, .first = call, .half_done = call % 2 == 0});
-      const Status done = grow(std::make_unique<io::FaultFile>(std::make_unique<Borrowed>(*image), plan), c.to);
+      const Status done =
+          grow(std::make_unique<io::FaultFile>(std::make_unique<Borrowed>(*image), plan), c.to);
       if (plan.injected() == 0) break;
       ++injected;
       EXPECT_TRUE(content_of(*image) == expected) << "seed " << seed << " call " << call;
@@ -209,7 +213,8 @@ TEST(Shrink, APowerCutLosesNothingBelowTheNewEnd) {
     auto expected = content_of(*image);
     std::erase_if(expected, [&](const auto& item) { return item.first >= to; });
     io::SimDisk disk;
-    ASSERT_TRUE(shrink(std::make_unique<io::RecordingFile>(disk, copy_of(*image)), to, {.drop_mapped = true}));
+    ASSERT_TRUE(
+        shrink(std::make_unique<io::RecordingFile>(disk, copy_of(*image)), to, {.drop_mapped = true}));
     for (std::size_t cut = 0; cut <= disk.log().size(); ++cut) {
       for (std::uint64_t variant = 0; variant < 6; ++variant, ++states) {
         const auto file = after_cut(*image, disk.log(), cut, variant);

@@ -48,7 +48,8 @@ class Destination {
   }
 
   Status begin(std::uint64_t size_sectors, const MergeOptions& options) {
-    if (!editor_) return resize_raw(file_, std::max(size_sectors * kSectorSize, TRY(io::file_size(file_))), kSectorSize);
+    if (!editor_)
+      return resize_raw(file_, std::max(size_sectors * kSectorSize, TRY(io::file_size(file_))), kSectorSize);
     TRY(editor_->begin());
     if (size_sectors <= editor_->header().size_sectors) return {};
     const format::Header grown = TRY(grown_header(editor_->header(), size_sectors));
@@ -147,8 +148,8 @@ Status Merger::work_off() {
   return flush_run();
 }
 
-/// Adds to the current run, or begins a new one. Nothing is given a place while a commit may come before its data:
-/// the page would carry its slot.
+/// Adds to the current run, or begins a new one. Nothing is given a place while a commit may come before its
+/// data: the page would carry its slot.
 Status Merger::append(const Item& item) {
   if (run_.length >= longest_run()) TRY(end_run());
   if (TRY(left_out(item))) {
@@ -208,9 +209,9 @@ Status Merger::pause_if_due(bool due) {
 Status check_pair(const Delta& upper, const Delta& lower) {
   if (upper.kind() == Kind::Ploop1 && lower.kind() == Kind::Ploop1) {
     if (upper.header().version != lower.header().version) {
-      return fail(ExitCode::Format,
-                  fmt::format("Wrong version {} {} [prev {}]", lower.file().name(),
-                              static_cast<int>(lower.header().version), static_cast<int>(upper.header().version)));
+      return fail(ExitCode::Format, fmt::format("Wrong version {} {} [prev {}]", lower.file().name(),
+                                                static_cast<int>(lower.header().version),
+                                                static_cast<int>(upper.header().version)));
     }
   }
   if (upper.cluster_sectors() != lower.cluster_sectors()) {
@@ -220,13 +221,15 @@ Status check_pair(const Delta& upper, const Delta& lower) {
   return {};
 }
 
-/// The top's size is the size of the device. A lower one may be larger than those between: an interrupted merge has grown
-/// the destination.
+/// The top's size is the size of the device. A lower one may be larger than those between: an interrupted
+/// merge has grown the destination.
 Status check_size(const Delta& top, const Delta& other) {
-  if (div_up(other.size_sectors(), other.cluster_sectors()) <= div_up(top.size_sectors(), top.cluster_sectors())) return {};
-  return fail(ExitCode::Format, fmt::format("Image {} ({} sectors) is larger than {} ({} sectors) above it",
-                                            other.file().name(), other.size_sectors(), top.file().name(),
-                                            top.size_sectors()));
+  if (div_up(other.size_sectors(), other.cluster_sectors()) <=
+      div_up(top.size_sectors(), top.cluster_sectors()))
+    return {};
+  return fail(ExitCode::Format,
+              fmt::format("Image {} ({} sectors) is larger than {} ({} sectors) above it",
+                          other.file().name(), other.size_sectors(), top.file().name(), top.size_sectors()));
 }
 
 }  // namespace
@@ -235,7 +238,8 @@ Status check_mergeable(std::span<const Delta> sources, const Delta& destination)
   if (sources.empty()) return fail(ExitCode::Param, "Nothing to merge");
   for (std::size_t i = 0; i < sources.size(); ++i) {
     if (sources[i].kind() == Kind::Raw && i + 1 != sources.size()) {
-      return fail(ExitCode::Format, fmt::format("Only the lowest image can be raw, and {} is not", sources[i].file().name()));
+      return fail(ExitCode::Format,
+                  fmt::format("Only the lowest image can be raw, and {} is not", sources[i].file().name()));
     }
     const Delta& below = i + 1 < sources.size() ? sources[i + 1] : destination;
     TRY(check_pair(sources[i], below));

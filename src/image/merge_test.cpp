@@ -1,4 +1,5 @@
-// Merging: whatever the stack, afterwards the destination alone reads as the stack did, and the sources are as they were.
+// Merging: whatever the stack, afterwards the destination alone reads as the stack did, and the sources are
+// as they were.
 #include "image/merge.hpp"
 
 #include <gtest/gtest.h>
@@ -48,8 +49,8 @@ std::vector<Delta> open_sources(const Files& files, const StackShape& shape) {
 }
 
 /// Merges everything into the base, which is `destination` (its file is given away).
-Result<CopyTotals> merge_into(std::unique_ptr<io::BlockFile> destination, const Files& files, const StackShape& shape,
-                              const MergeOptions& options, bool again = false) {
+Result<CopyTotals> merge_into(std::unique_ptr<io::BlockFile> destination, const Files& files,
+                              const StackShape& shape, const MergeOptions& options, bool again = false) {
   const std::vector<Delta> sources = open_sources(files, shape);
   Delta base = TRY(open_level(std::move(destination), shape, 0, true, again));
   return merge(sources, base, options);
@@ -238,7 +239,8 @@ TEST(Merge, APowerCutAnywhereLosesNothing) {
         now.push_back(after_cut(*files[0], disk.log(), cut, variant));
         for (std::size_t level = 1; level < files.size(); ++level)
           now.push_back(copy_of(*files[level]));
-        ASSERT_TRUE(guest_view(now, shape, true) == expected) << "seed " << seed << " cut " << cut << " " << variant;
+        ASSERT_TRUE(guest_view(now, shape, true) == expected)
+            << "seed " << seed << " cut " << cut << " " << variant;
         ASSERT_TRUE(merge_into(std::make_unique<Borrowed>(*now[0]), files, shape, {.batch = kSmall}, true));
         ASSERT_TRUE(base_view(*now[0], shape) == expected) << "seed " << seed << " cut " << cut;
         expect_sound(*now[0], shape);

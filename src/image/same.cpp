@@ -26,7 +26,8 @@ Result<std::vector<std::uint32_t>> table_of(io::BlockFile& file) {
   TRY(check_header_area(file, header, bytes));
   std::vector<std::uint32_t> slots = TRY(read_slots(file, header, bytes));
   slots.resize(header.table_entries);
-  for (std::uint32_t& slot : slots) slot = format::cluster_from_slot(header, slot);
+  for (std::uint32_t& slot : slots)
+    slot = format::cluster_from_slot(header, slot);
   return slots;
 }
 
@@ -46,11 +47,13 @@ class Comparer {
       const auto [at, other] = std::mismatch(left.begin(), left.end(), right.begin());
       if (at != left.end()) {
         const auto offset = guest + done + static_cast<std::uint64_t>(at - left.begin());
-        return differ(a_, b_, fmt::format("are not identical: different data at sector {}", offset / kSectorSize));
+        return differ(a_, b_,
+                      fmt::format("are not identical: different data at sector {}", offset / kSectorSize));
       }
       done_ += part;
       report_progress(options_.progress, done_, total_);
-      if (options_.cancelled && options_.cancelled()) return fail(ExitCode::System, "cancelled, nothing was changed");
+      if (options_.cancelled && options_.cancelled())
+        return fail(ExitCode::System, "cancelled, nothing was changed");
     }
     return {};
   }
@@ -84,7 +87,8 @@ Status same_content(io::BlockFile& a, io::BlockFile& b, const CompareOptions& op
   const std::vector<std::uint32_t> left = TRY(table_of(a));
   const std::vector<std::uint32_t> right = TRY(table_of(b));
   const std::uint64_t cluster = TRY(read_header(a)).cluster_bytes();
-  const auto mapped = static_cast<std::uint64_t>(std::count_if(left.begin(), left.end(), [](auto c) { return c != 0; }));
+  const auto mapped =
+      static_cast<std::uint64_t>(std::count_if(left.begin(), left.end(), [](auto c) { return c != 0; }));
   Comparer comparer(a, b, options, mapped * cluster);
   for (std::size_t guest = 0; guest < left.size(); ++guest) {
     if ((left[guest] == 0) != (right[guest] == 0)) {

@@ -9,8 +9,8 @@
 
 namespace ploop::image {
 
-/// Equal length and, for ploop1, an equal header, in-use mark aside. ExitCode::Format: "Images A and B are of different size"
-/// or "... are not identical".
+/// Equal length and, for ploop1, an equal header, in-use mark aside. ExitCode::Format: "Images A and B are of
+/// different size" or "... are not identical".
 Status same_shape(io::BlockFile& a, io::BlockFile& b, bool raw);
 
 struct CompareOptions {
@@ -19,9 +19,9 @@ struct CompareOptions {
   ProgressCallback progress = {};  ///< bytes of guest clusters
 };
 
-/// Every guest cluster is there in both or in neither, with the same content; where it lies in the file does not matter. A cluster
-/// that is missing is not the same as one of zeros: below it there may be data. Needs same_shape(). ExitCode::Format naming
-/// the first difference, Read, System when cancelled.
+/// Every guest cluster is there in both or in neither, with the same content; where it lies in the file does
+/// not matter. A cluster that is missing is not the same as one of zeros: below it there may be data. Needs
+/// same_shape(). ExitCode::Format naming the first difference, Read, System when cancelled.
 Status same_content(io::BlockFile& a, io::BlockFile& b, const CompareOptions& options = {});
 
 }  // namespace ploop::image

@@ -36,8 +36,8 @@ Result<Hole> next_hole(io::BlockFile& file, std::uint64_t from, std::uint64_t le
   return Hole{static_cast<std::uint64_t>(start), stop};
 }
 
-Status write_zeros(io::BlockFile& file, const Hole& hole, std::uint64_t length, std::span<const std::byte> zeros,
-                   const ProgressCallback& progress) {
+Status write_zeros(io::BlockFile& file, const Hole& hole, std::uint64_t length,
+                   std::span<const std::byte> zeros, const ProgressCallback& progress) {
   for (std::uint64_t offset = hole.start; offset < hole.end; offset += zeros.size()) {
     const auto part = zeros.first(std::min<std::uint64_t>(zeros.size(), hole.end - offset));
     TRY(io::write_exact(file, part, offset, "hole"));
@@ -68,7 +68,8 @@ bool all_zero(std::span<const std::byte> bytes) {
                            std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
 }
 
-Result<bool> reads_as_zeros(io::BlockFile& file, std::uint64_t offset, std::span<std::byte> buffer, bool holes_only) {
+Result<bool> reads_as_zeros(io::BlockFile& file, std::uint64_t offset, std::span<std::byte> buffer,
+                            bool holes_only) {
   if (const int fd = file.native_handle(); fd >= 0) {
     const off_t data = ::lseek(fd, static_cast<off_t>(offset), SEEK_DATA);
     if (data < 0 && errno == ENXIO) return true;
@@ -76,7 +77,8 @@ Result<bool> reads_as_zeros(io::BlockFile& file, std::uint64_t offset, std::span
   }
   if (holes_only) return false;
   const std::int64_t got = file.read(buffer, offset);
-  if (got < 0) return fail(errno_error(ExitCode::Read, static_cast<int>(-got), fmt::format("read {}", file.name())));
+  if (got < 0)
+    return fail(errno_error(ExitCode::Read, static_cast<int>(-got), fmt::format("read {}", file.name())));
   return all_zero(buffer.first(static_cast<std::size_t>(got)));
 }
 

@@ -1,5 +1,5 @@
-// What a power cut can leave of a recorded file: all that was written before the last barrier, of the rest any sectors in
-// any order.
+// What a power cut can leave of a recorded file: all that was written before the last barrier, of the rest
+// any sectors in any order.
 #pragma once
 
 #include <algorithm>
@@ -30,8 +30,9 @@ inline void apply(io::MemoryFile& file, const io::Recorded& op, std::mt19937_64*
 }
 
 /// The file after a cut just before log entry `cut`. An odd seed shuffles what was not yet durable.
-inline std::unique_ptr<io::MemoryFile> after_cut(const io::MemoryFile& before, const std::vector<io::Recorded>& log,
-                                                 std::size_t cut, std::uint64_t seed) {
+inline std::unique_ptr<io::MemoryFile> after_cut(const io::MemoryFile& before,
+                                                 const std::vector<io::Recorded>& log, std::size_t cut,
+                                                 std::uint64_t seed) {
   std::size_t durable = cut;
   while (durable > 0 && log[durable - 1].kind != io::OpKind::Sync)
     --durable;

@@ -1,5 +1,5 @@
-// Random stacks in memory for tests of merge, grow and conversion: every sector says what it is, clusters of zeros, holes,
-// any order in the file.
+// Random stacks in memory for tests of merge, grow and conversion: every sector says what it is, clusters of
+// zeros, holes, any order in the file.
 #pragma once
 
 #include <algorithm>
@@ -70,7 +70,8 @@ inline Files make_files(const StackShape& shape, std::mt19937_64& random) {
                              slots, "level" + std::to_string(level));
       // Some of the clusters hold zeros.
       for (const auto& [guest, cluster] : slots) {
-        if (random() % 8 == 0) file->write(std::vector<std::byte>(header.cluster_bytes()), cluster * header.cluster_bytes());
+        if (random() % 8 == 0)
+          file->write(std::vector<std::byte>(header.cluster_bytes()), cluster * header.cluster_bytes());
       }
       files.push_back(std::move(file));
     }
@@ -79,14 +80,16 @@ inline Files make_files(const StackShape& shape, std::mt19937_64& random) {
   return files;
 }
 
-inline Result<Delta> open_level(std::unique_ptr<io::BlockFile> file, const StackShape& shape, std::size_t level,
-                                bool writable = false, bool allow_in_use = false) {
-  return Delta::open(std::move(file), level == 0 && shape.raw_base ? Kind::Raw : Kind::Ploop1,
-                     {.allow_in_use = allow_in_use, .writable = writable, .raw_cluster_sectors = shape.cluster_sectors});
+inline Result<Delta> open_level(std::unique_ptr<io::BlockFile> file, const StackShape& shape,
+                                std::size_t level, bool writable = false, bool allow_in_use = false) {
+  return Delta::open(
+      std::move(file), level == 0 && shape.raw_base ? Kind::Raw : Kind::Ploop1,
+      {.allow_in_use = allow_in_use, .writable = writable, .raw_cluster_sectors = shape.cluster_sectors});
 }
 
 /// All bytes of the guest that sees these files; throws when they can't be read.
-inline std::vector<std::byte> guest_view(const Files& files, const StackShape& shape, bool allow_in_use = false) {
+inline std::vector<std::byte> guest_view(const Files& files, const StackShape& shape,
+                                         bool allow_in_use = false) {
   std::vector<Delta> deltas;
   for (std::size_t level = 0; level < files.size(); ++level) {
     auto delta = open_level(copy_of(*files[level]), shape, level, false, allow_in_use);
