@@ -13,6 +13,9 @@ template <std::derived_from<BlockFile> Base = BlockFile>
 class ForwardingFile : public Base {
  public:
   explicit ForwardingFile(BlockFile& inner) : inner_(inner) {}
+  // One around a derived one would be a copy without what that one changes: pass it as a BlockFile.
+  ForwardingFile(const ForwardingFile&) = delete;
+  ForwardingFile& operator=(const ForwardingFile&) = delete;
   std::int64_t read(std::span<std::byte> data, std::uint64_t offset) override { return inner_.read(data, offset); }
   std::int64_t write(std::span<const std::byte> data, std::uint64_t offset) override { return inner_.write(data, offset); }
   int sync() override { return inner_.sync(); }

@@ -146,7 +146,7 @@ std::string power_cut(const Work& work, std::uint64_t forgotten, std::uint64_t s
   io::SimDisk disk;
   auto recorded = std::make_unique<io::RecordingFile>(disk, copy_of(*work.files[0]));
   Forgetful file(*recorded, forgotten);
-  if (const Status done = work.run(std::make_unique<Borrowed>(file)); !done) return done.error().message();
+  if (const Status done = work.run(std::make_unique<Borrowed>(static_cast<io::BlockFile&>(file))); !done) return done.error().message();
   const auto is_sync = [](const io::Recorded& entry) { return entry.kind == io::OpKind::Sync; };
   if (syncs != nullptr) *syncs = static_cast<std::uint64_t>(std::count_if(disk.log().begin(), disk.log().end(), is_sync));
   const auto first_sync = std::find_if(disk.log().begin(), disk.log().end(), is_sync);
