@@ -27,6 +27,7 @@ ExitCode run_snapshot_delete(Console& console, const Words& args);
 ExitCode run_snapshot_merge(Console& console, const Words& args);
 ExitCode run_tsnapshot(Console& console, const Words& args);
 
-extern const CommandText kSnapshotText, kSnapshotSwitchText, kSnapshotDeleteText, kSnapshotMergeText, kTsnapshotText;
+extern const CommandText kSnapshotText, kSnapshotSwitchText, kSnapshotDeleteText, kSnapshotMergeText,
+    kTsnapshotText;
 
 }  // namespace ploop::cli

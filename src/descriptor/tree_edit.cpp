@@ -29,7 +29,8 @@ void rename_node(Disk& disk, const std::string& from, const std::string& to) {
   const auto rename = [&](std::string& uuid) {
     if (same_uuid(uuid, from)) uuid = to;
   };
-  for (Image& image : disk.images) rename(image.uuid);
+  for (Image& image : disk.images)
+    rename(image.uuid);
   for (Shot& shot : disk.shots) {
     rename(shot.uuid);
     rename(shot.parent);
@@ -50,31 +51,40 @@ void add_top(Disk& disk, const std::string& parent, const std::string& file) {
   disk.top_uuid = kTopUuid;
 }
 
-bool is_base(const Shot& shot) { return same_uuid(shot.parent, kNoUuid); }
+bool is_base(const Shot& shot) {
+  return same_uuid(shot.parent, kNoUuid);
+}
 
 /// Everything that is merged into is used by what is merged only.
 Status refuse_shared(const Disk& disk, const MergePlan& plan, std::string_view text) {
   for (std::size_t i = 1; i < plan.nodes.size(); ++i) {
     const std::size_t children = disk.children(plan.nodes[i]).size();
     if (children > 1) return refuse("{} {}: it has {} children", text, plan.nodes[i], children);
-    if (same_uuid(plan.nodes[i], disk.top_uuid)) return refuse("{} {}: it is the current state", text, plan.nodes[i]);
+    if (same_uuid(plan.nodes[i], disk.top_uuid))
+      return refuse("{} {}: it is the current state", text, plan.nodes[i]);
   }
   return {};
 }
 
 }  // namespace
 
-std::string new_delta_file(const Disk& disk) { return disk.first_image().file + "." + generate_uuid(); }
+std::string new_delta_file(const Disk& disk) {
+  return disk.first_image().file + "." + generate_uuid();
+}
 
-const Image& top_image(const Disk& disk) { return *disk.find_image(disk.top_uuid); }
+const Image& top_image(const Disk& disk) {
+  return *disk.find_image(disk.top_uuid);
+}
 
 Status plan_snapshot(const Disk& disk, std::string_view uuid) {
-  if (disk.find_shot(uuid) != nullptr || same_uuid(uuid, kNoUuid)) return refuse("The snapshot {} already exist", uuid);
+  if (disk.find_shot(uuid) != nullptr || same_uuid(uuid, kNoUuid))
+    return refuse("The snapshot {} already exist", uuid);
   TRY(refuse_old_format(disk));
   if (TRY(disk.chain(disk.top_uuid)).size() > kMaxSnapshots) {
-    return refuse("Unable to create a snapshot. The maximum number of snapshots ({}) has been reached: merge some with "
-                  "'ploop snapshot-merge' first",
-                  kMaxSnapshots);
+    return refuse(
+        "Unable to create a snapshot. The maximum number of snapshots ({}) has been reached: merge some with "
+        "'ploop snapshot-merge' first",
+        kMaxSnapshots);
   }
   return {};
 }
@@ -109,7 +119,8 @@ Result<DeletePlan> plan_delete(const Disk& disk, std::string_view uuid, bool top
   DeletePlan plan{DeleteAction::DropLeaf, shot->uuid, {}, children.size()};
   const bool top = same_uuid(shot->uuid, disk.top_uuid);
   // A top with children comes from the original, which could roll back to a node that others are based on.
-  if (top && (top_is_running || !children.empty())) return refuse("Unable to delete active snapshot {}", uuid);
+  if (top && (top_is_running || !children.empty()))
+    return refuse("Unable to delete active snapshot {}", uuid);
   if (children.empty()) {
     if (is_base(*shot)) return refuse("Unable to delete base image");
     if (top && disk.find_shot(shot->parent)->temporary) {
@@ -127,7 +138,9 @@ Result<DeletePlan> plan_delete(const Disk& disk, std::string_view uuid, bool top
   return plan;
 }
 
-std::string drop_leaf(Disk& disk, const std::string& uuid) { return remove_node(disk, uuid); }
+std::string drop_leaf(Disk& disk, const std::string& uuid) {
+  return remove_node(disk, uuid);
+}
 
 std::string roll_back(Disk& disk) {
   const std::string parent = shot_of(disk, disk.top_uuid).parent;
@@ -137,7 +150,9 @@ std::string roll_back(Disk& disk) {
   return file;
 }
 
-void mark_temporary(Disk& disk, const std::string& uuid) { shot_of(disk, uuid).temporary = true; }
+void mark_temporary(Disk& disk, const std::string& uuid) {
+  shot_of(disk, uuid).temporary = true;
+}
 
 std::vector<std::string> surplus_temporaries(const Disk& disk) {
   std::vector<std::string> result;
@@ -178,7 +193,8 @@ Result<MergePlan> plan_merge_all(const Disk& disk) {
 
 std::vector<std::string> files_of(const Disk& disk, const MergePlan& plan) {
   std::vector<std::string> files;
-  for (const std::string& uuid : plan.nodes) files.push_back(disk.find_image(uuid)->file);
+  for (const std::string& uuid : plan.nodes)
+    files.push_back(disk.find_image(uuid)->file);
   return files;
 }
 
@@ -188,7 +204,8 @@ std::vector<std::string> merge_nodes(Disk& disk, const MergePlan& plan, const st
   const std::string grand_parent = shot_of(disk, plan.lower()).parent;
   std::vector<std::string> gone;
   // The lower entry keeps its place in the file: the first image names locks and new deltas.
-  for (std::size_t i = 0; i + 1 < plan.nodes.size(); ++i) gone.push_back(remove_node(disk, plan.nodes[i]));
+  for (std::size_t i = 0; i + 1 < plan.nodes.size(); ++i)
+    gone.push_back(remove_node(disk, plan.nodes[i]));
   Image& image = image_of(disk, plan.lower());
   Shot& shot = shot_of(disk, plan.lower());
   image.uuid = upper;

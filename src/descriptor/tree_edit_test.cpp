@@ -24,13 +24,17 @@ std::string path_of(const Disk& disk) {
     return uuid;
   };
   std::string text;
-  for (const Shot* shot = disk.find_shot(disk.top_uuid); shot != nullptr; shot = disk.find_shot(shot->parent)) {
-    text = name(shot->uuid) + ":" + disk.find_image(shot->uuid)->file.substr(3) + (shot->temporary ? "*" : "") + " " + text;
+  for (const Shot* shot = disk.find_shot(disk.top_uuid); shot != nullptr;
+       shot = disk.find_shot(shot->parent)) {
+    text = name(shot->uuid) + ":" + disk.find_image(shot->uuid)->file.substr(3) +
+           (shot->temporary ? "*" : "") + " " + text;
   }
   return text;
 }
 
-Disk single() { return new_disk({.directory = "/d", .image = "/d/r", .size_sectors = 2048}); }
+Disk single() {
+  return new_disk({.directory = "/d", .image = "/d/r", .size_sectors = 2048});
+}
 
 /// One snapshot per name; files d1, d2...
 Disk with(const std::vector<std::string>& uuids) {
@@ -58,7 +62,9 @@ Disk shared_parent() {
   return disk;
 }
 
-std::string why(const Error& error) { return std::to_string(static_cast<int>(error.code)) + " " + error.what; }
+std::string why(const Error& error) {
+  return std::to_string(static_cast<int>(error.code)) + " " + error.what;
+}
 
 TEST(TreeEdit, SnapshotsPileUp) {
   EXPECT_EQ(path_of(with({})), "TOP:r ");
@@ -68,7 +74,8 @@ TEST(TreeEdit, SnapshotsPileUp) {
 TEST(TreeEdit, SnapshotNamesAreUnique) {
   const Disk disk = with({kA});
   std::string upper = kA;
-  for (char& c : upper) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  for (char& c : upper)
+    c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
   EXPECT_EQ(why(plan_snapshot(disk, upper).error()), "38 The snapshot " + upper + " already exist");
   EXPECT_EQ(plan_snapshot(disk, kTop).error().code, ExitCode::Param);
   EXPECT_EQ(plan_snapshot(disk, kNone).error().code, ExitCode::Param);
@@ -84,8 +91,10 @@ TEST(TreeEdit, At126SnapshotsTheNextIsRefusedWhateverTheBranchesAre) {
   ASSERT_TRUE(validate(disk));
   const Status refused = plan_snapshot(disk, kA);
   ASSERT_FALSE(refused);
-  EXPECT_TRUE(why(refused.error()).starts_with(
-      "38 Unable to create a snapshot. The maximum number of snapshots (126) has been reached"));
+  EXPECT_TRUE(
+      why(refused.error())
+          .starts_with(
+              "38 Unable to create a snapshot. The maximum number of snapshots (126) has been reached"));
   // From a node further down there is room again: a side branch does not count.
   switch_top(disk, disk.shots.front().uuid, "/d/new");
   EXPECT_TRUE(plan_snapshot(disk, kA));
@@ -130,10 +139,14 @@ TEST(TreeEdit, DeletePlans) {
   Disk marked = branched();
   mark_temporary(marked, kA);
   const std::vector<Row> rows = {
-      {with({kA, kB}), kA, true, DeleteAction::MergeChild},  {with({kA, kB}), kB, true, DeleteAction::MergeChild},
-      {with({kA, kB}), kTop, false, DeleteAction::RollBack}, {branched(), kA, false, DeleteAction::MarkTemporary},
-      {marked, kA, true, DeleteAction::StaysTemporary},      {branched(), kB, true, DeleteAction::DropLeaf},
-      {branched(), kTop, false, DeleteAction::RollBack},      {shared_parent(), kTop, false, DeleteAction::Renew},
+      {with({kA, kB}), kA, true, DeleteAction::MergeChild},
+      {with({kA, kB}), kB, true, DeleteAction::MergeChild},
+      {with({kA, kB}), kTop, false, DeleteAction::RollBack},
+      {branched(), kA, false, DeleteAction::MarkTemporary},
+      {marked, kA, true, DeleteAction::StaysTemporary},
+      {branched(), kB, true, DeleteAction::DropLeaf},
+      {branched(), kTop, false, DeleteAction::RollBack},
+      {shared_parent(), kTop, false, DeleteAction::Renew},
   };
   for (const Row& row : rows) {
     const auto plan = plan_delete(row.disk, row.uuid, row.running);
@@ -147,12 +160,15 @@ TEST(TreeEdit, DeleteRefusals) {
   EXPECT_EQ(why(plan_delete(with({kA}), kB, false).error()), "43 Can't find snapshot by uuid " + kB);
   EXPECT_EQ(why(plan_delete(with({kA}), kTop, true).error()), "38 Unable to delete active snapshot " + kTop);
   std::string upper = kTop;
-  for (char& c : upper) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  EXPECT_EQ(plan_delete(with({kA}), upper, true).error().code, ExitCode::Param) << "case does not get around it";
+  for (char& c : upper)
+    c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  EXPECT_EQ(plan_delete(with({kA}), upper, true).error().code, ExitCode::Param)
+      << "case does not get around it";
   EXPECT_EQ(why(plan_delete(single(), kTop, false).error()), "38 Unable to delete base image");
   Disk disk = with({kA});
   mark_temporary(disk, kA);
-  EXPECT_EQ(why(plan_delete(disk, kTop, false).error()), "38 Unable to delete top delta, parent snapshot is temporary");
+  EXPECT_EQ(why(plan_delete(disk, kTop, false).error()),
+            "38 Unable to delete top delta, parent snapshot is temporary");
 }
 
 TEST(TreeEdit, RollBackMakesTheParentTheTop) {
@@ -169,7 +185,8 @@ TEST(TreeEdit, ATopWithChildrenIsNeverMergedInto) {
   ASSERT_TRUE(validate(disk));
   ASSERT_EQ(disk.children(kTop), std::vector<std::string>{kB});
   EXPECT_EQ(plan_delete(disk, kTop, false).error().code, ExitCode::Param);
-  EXPECT_EQ(why(plan_merge_pair(disk, kB).error()), "38 Can't merge to snapshot " + kTop + ": it is the current state");
+  EXPECT_EQ(why(plan_merge_pair(disk, kB).error()),
+            "38 Can't merge to snapshot " + kTop + ": it is the current state");
   add_snapshot(disk, kC, "/d/d4", false);
   EXPECT_EQ(path_of(disk), "C:r TOP:d4 ");
   EXPECT_EQ(disk.children(kC).size(), 2u) << "a snapshot makes it right again";
@@ -224,11 +241,15 @@ TEST(TreeEdit, MergeRefusals) {
   EXPECT_EQ(why(plan_merge_pair(disk, kA).error()), no_parent + kA + " (is that a base image?)");
   EXPECT_EQ(why(plan_merge_pair(disk, kD).error()), no_parent + kD + " (is that a base image?)");
   EXPECT_EQ(why(plan_merge_pair(single(), kTop).error()), no_parent + kTop + " (is that a base image?)");
-  EXPECT_EQ(why(plan_merge_range(disk, kA, kC).error()), "38 Can't find " + kC + " to be an ancestor of " + kA);
-  EXPECT_EQ(why(plan_merge_range(disk, kD, kA).error()), "38 Can't find " + kA + " to be an ancestor of " + kD);
-  EXPECT_EQ(why(plan_merge_range(disk, kB, kB).error()), "38 Can't find " + kB + " to be an ancestor of " + kB);
+  EXPECT_EQ(why(plan_merge_range(disk, kA, kC).error()),
+            "38 Can't find " + kC + " to be an ancestor of " + kA);
+  EXPECT_EQ(why(plan_merge_range(disk, kD, kA).error()),
+            "38 Can't find " + kA + " to be an ancestor of " + kD);
+  EXPECT_EQ(why(plan_merge_range(disk, kB, kB).error()),
+            "38 Can't find " + kB + " to be an ancestor of " + kB);
   EXPECT_EQ(why(plan_merge_all(single()).error()), "38 Can't find " + kTop + " to be an ancestor of " + kTop);
-  EXPECT_EQ(why(plan_merge_pair(branched(), kC).error()), "38 Can't merge to snapshot " + kA + ": it has 2 children");
+  EXPECT_EQ(why(plan_merge_pair(branched(), kC).error()),
+            "38 Can't merge to snapshot " + kA + ": it has 2 children");
   EXPECT_EQ(why(plan_merge_all(branched()).error()), "38 Unable to merge to " + kA + ": it has 2 children");
 }
 
@@ -250,7 +271,8 @@ TEST(TreeEdit, NewDeltasAreNamedAfterTheFirstImage) {
   EXPECT_NE(name, new_delta_file(disk));
 }
 
-/// Whatever is done in whatever order, the result is a consistent tree, and every file that goes is named no more.
+/// Whatever is done in whatever order, the result is a consistent tree, and every file that goes is named no
+/// more.
 TEST(TreeEdit, RandomEditsKeepTheTreeConsistent) {
   const unsigned seed = std::random_device{}();
   RecordProperty("seed", static_cast<int>(seed));
@@ -276,9 +298,11 @@ TEST(TreeEdit, RandomEditsKeepTheTreeConsistent) {
         if (!plan) break;
         if (plan->action == DeleteAction::DropLeaf) gone.push_back(drop_leaf(disk, plan->uuid));
         if (plan->action == DeleteAction::RollBack) gone.push_back(roll_back(disk));
-        if (plan->action == DeleteAction::Renew) gone.push_back(switch_top(disk, plan->child, new_delta_file(disk)));
+        if (plan->action == DeleteAction::Renew)
+          gone.push_back(switch_top(disk, plan->child, new_delta_file(disk)));
         if (plan->action == DeleteAction::MarkTemporary) mark_temporary(disk, plan->uuid);
-        if (plan->action == DeleteAction::MergeChild) gone = merge_nodes(disk, *plan_merge_pair(disk, plan->child));
+        if (plan->action == DeleteAction::MergeChild)
+          gone = merge_nodes(disk, *plan_merge_pair(disk, plan->child));
         break;
       }
       default: {
@@ -291,7 +315,8 @@ TEST(TreeEdit, RandomEditsKeepTheTreeConsistent) {
     const Status valid = validate(disk);
     ASSERT_TRUE(valid) << step << ": " << valid.error().what;
     for (const std::string& file : gone) {
-      for (const Image& image : disk.images) ASSERT_NE(image.file, file) << step;
+      for (const Image& image : disk.images)
+        ASSERT_NE(image.file, file) << step;
     }
   }
 }

@@ -13,7 +13,9 @@ namespace ploop::ops {
 namespace {
 
 /// Somebody who made a device with `tsnapshot` says himself when he has done with it.
-bool is_reserved(const DeviceState& device) { return device.component.starts_with('~'); }
+bool is_reserved(const DeviceState& device) {
+  return device.component.starts_with('~');
+}
 
 /// Unmounts and detaches a device that nobody uses; false when somebody does.
 Result<bool> put_away(const DeviceState& device) {
@@ -49,7 +51,8 @@ std::string real_file(const descriptor::Disk& disk, const std::string& file) {
 }
 
 std::optional<std::size_t> level_of(const DeviceState& device, const std::string& file) {
-  const auto found = std::ranges::find_if(device.deltas, [&](const control::DeltaSpec& d) { return d.path == file; });
+  const auto found =
+      std::ranges::find_if(device.deltas, [&](const control::DeltaSpec& d) { return d.path == file; });
   if (found == device.deltas.end()) return std::nullopt;
   return static_cast<std::size_t>(found - device.deltas.begin());
 }
@@ -65,7 +68,8 @@ Status free_node(const DiskUse& use, const descriptor::Disk& disk, const std::st
     busy.push_back(device);
   }
   if (busy.empty()) return {};
-  return fail(ExitCode::Busy, "Snapshot " + uuid + " is busy by device(s): " + device_names(busy) + ": unmount it first");
+  return fail(ExitCode::Busy,
+              "Snapshot " + uuid + " is busy by device(s): " + device_names(busy) + ": unmount it first");
 }
 
 }  // namespace ploop::ops

@@ -24,8 +24,9 @@ std::string real_file(const descriptor::Disk& disk, const std::string& file);
 /// Level of an image in a device, counted from the base.
 std::optional<std::size_t> level_of(const DeviceState& device, const std::string& file);
 
-/// The other devices must not use these files, since their content will change. The device of a temporary snapshot that nobody
-/// uses any more is unmounted and detached. ExitCode::Busy, "Snapshot UUID is busy by device(s): ..." otherwise.
+/// The other devices must not use these files, since their content will change. The device of a temporary
+/// snapshot that nobody uses any more is unmounted and detached. ExitCode::Busy, "Snapshot UUID is busy by
+/// device(s): ..." otherwise.
 Status free_node(const DiskUse& use, const descriptor::Disk& disk, const std::string& uuid);
 
 }  // namespace ploop::ops

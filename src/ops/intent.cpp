@@ -25,7 +25,8 @@ constexpr std::uint64_t kFormat = 1;
 /// FNV-1a: against damage, not against people.
 std::string checksum(std::string_view text) {
   std::uint64_t sum = 0xcbf29ce484222325u;
-  for (const char c : text) sum = (sum ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
+  for (const char c : text)
+    sum = (sum ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
   return fmt::format("{:016x}", sum);
 }
 
@@ -40,17 +41,21 @@ bool is_plain(std::string_view name) {
   }
 }
 
-tl::unexpected<Error> malformed(std::string_view why) { return fail(ExitCode::Protocol, std::string(why)); }
+tl::unexpected<Error> malformed(std::string_view why) {
+  return fail(ExitCode::Protocol, std::string(why));
+}
 
 Json names_to_json(const std::vector<std::string>& names) {
   Json list = Json::array();
-  for (const std::string& name : names) list.push_back(control::bytes_to_json(name));
+  for (const std::string& name : names)
+    list.push_back(control::bytes_to_json(name));
   return list;
 }
 
 Result<std::vector<std::string>> names_from_json(const Json& object, const char* field) {
   const auto list = object.find(field);
-  if (list == object.end() || !list->is_array() || list->size() > kMaxFiles) return malformed("a list of files is missing");
+  if (list == object.end() || !list->is_array() || list->size() > kMaxFiles)
+    return malformed("a list of files is missing");
   std::vector<std::string> names;
   for (const Json& item : *list) {
     names.push_back(TRY(control::bytes_from_json(item, field)));
@@ -72,7 +77,8 @@ Result<std::map<std::string, std::string>> parameters_from_json(const Json& obje
 /// The object without its checksum.
 Json to_json(const Intent& intent, std::string_view descriptor) {
   Json parameters = Json::object();
-  for (const auto& [name, value] : intent.parameters) parameters[name] = control::bytes_to_json(value);
+  for (const auto& [name, value] : intent.parameters)
+    parameters[name] = control::bytes_to_json(value);
   return Json{{"format", kFormat},
               {"descriptor", control::bytes_to_json(descriptor)},
               {"op", intent.op},
@@ -99,7 +105,8 @@ Status verify(Json& object, std::string_view descriptor) {
   const std::string name = TRY(control::bytes_from_json(*owner, "descriptor"));
   if (name != descriptor) return malformed("it belongs to " + name + ", which comes first");
   return control::only_fields(
-      object, {"format", "descriptor", "op", "uuid", "phase", "creates", "consumes", "parameters"}, "the note");
+      object, {"format", "descriptor", "op", "uuid", "phase", "creates", "consumes", "parameters"},
+      "the note");
 }
 
 }  // namespace
@@ -112,8 +119,10 @@ std::string intent_path(const std::string& descriptor_path) {
 Result<std::string> intent_name(const std::string& descriptor_path, const std::string& file) {
   const std::string directory = directory_of(descriptor_path);
   const std::string prefix = directory == "/" ? "/" : directory + "/";
-  if (file.starts_with(prefix) && is_plain(std::string_view(file).substr(prefix.size()))) return file.substr(prefix.size());
-  return fail(ExitCode::Descriptor, file + " is not below " + directory + ": this needs all files in one place");
+  if (file.starts_with(prefix) && is_plain(std::string_view(file).substr(prefix.size())))
+    return file.substr(prefix.size());
+  return fail(ExitCode::Descriptor,
+              file + " is not below " + directory + ": this needs all files in one place");
 }
 
 std::string intent_file(const std::string& descriptor_path, const std::string& name) {
@@ -125,7 +134,9 @@ std::string encode_intent(const Intent& intent, std::string_view descriptor) {
   return sealed(to_json(intent, descriptor));
 }
 
-Result<std::string> seal_intent(std::string_view object) { return sealed(TRY(control::parse_object(object, "the note"))); }
+Result<std::string> seal_intent(std::string_view object) {
+  return sealed(TRY(control::parse_object(object, "the note")));
+}
 
 Result<Intent> decode_intent(std::string_view text, std::string_view descriptor) {
   Json object = TRY(control::parse_object(text, "the note"));
@@ -142,7 +153,8 @@ Result<Intent> decode_intent(std::string_view text, std::string_view descriptor)
 }
 
 Status write_intent(const std::string& descriptor_path, const Intent& intent) {
-  return write_file_atomic(intent_path(descriptor_path), encode_intent(intent, base_name(descriptor_path)), 0600);
+  return write_file_atomic(intent_path(descriptor_path), encode_intent(intent, base_name(descriptor_path)),
+                           0600);
 }
 
 Status remove_intent(const std::string& descriptor_path) {
@@ -160,7 +172,8 @@ Result<std::optional<Intent>> read_intent(const std::string& descriptor_path) {
   if (!fd && errno == ENOENT) return std::nullopt;
   const auto refuse = [&](const std::string& why) {
     return fail(ExitCode::Busy, "An operation on this disk was interrupted, and its note " + path +
-                                    " can't be used: " + why + ". Nothing was changed; if no other ploop can finish it, check the "
+                                    " can't be used: " + why +
+                                    ". Nothing was changed; if no other ploop can finish it, check the "
                                     "images and remove the note");
   };
   struct stat info {};

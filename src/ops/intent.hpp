@@ -1,10 +1,10 @@
-// The note that an operation of several steps leaves beside the descriptor, so that whoever comes next can finish or undo
-// it: `.ploop-intent`. Written before the first step, removed after the last one, replaced in one step each time. The
-// state of the disk is valid at every moment in between, also for programs that don't know the note; see
-// docs/crash-consistency.md, D4.
+// The note that an operation of several steps leaves beside the descriptor, so that whoever comes next can
+// finish or undo it: `.ploop-intent`. Written before the first step, removed after the last one, replaced in
+// one step each time. The state of the disk is valid at every moment in between, also for programs that don't
+// know the note; see docs/crash-consistency.md, D4.
 //
-// Everything in the file is untrusted: names are relative to the descriptor's directory, without "..", and whoever uses them
-// opens them beneath that directory.
+// Everything in the file is untrusted: names are relative to the descriptor's directory, without "..", and
+// whoever uses them opens them beneath that directory.
 #pragma once
 
 #include <map>
@@ -23,7 +23,8 @@ struct Intent {
   std::string phase = {};  ///< for operations that tell their steps apart; may be ""
   /// Files that the operation makes. Undoing removes those that the descriptor does not name.
   std::vector<std::string> creates = {};
-  /// Files that the operation removes at its end. Finishing removes those that the descriptor no longer names.
+  /// Files that the operation removes at its end. Finishing removes those that the descriptor no longer
+  /// names.
   std::vector<std::string> consumes = {};
   std::map<std::string, std::string> parameters = {};
   bool operator==(const Intent&) const = default;
@@ -32,8 +33,8 @@ struct Intent {
 /// Beside the descriptor.
 std::string intent_path(const std::string& descriptor_path);
 
-/// A file as the note names it: relative to the descriptor's directory. ExitCode::Descriptor for a file that is not below
-/// it. And back, without looking at the file.
+/// A file as the note names it: relative to the descriptor's directory. ExitCode::Descriptor for a file that
+/// is not below it. And back, without looking at the file.
 Result<std::string> intent_name(const std::string& descriptor_path, const std::string& file);
 std::string intent_file(const std::string& descriptor_path, const std::string& name);
 
@@ -43,8 +44,8 @@ Status write_intent(const std::string& descriptor_path, const Intent& intent);
 /// Removes the note for good. A missing one is fine.
 Status remove_intent(const std::string& descriptor_path);
 
-/// The note, if there is one. ExitCode::Busy when it can't be understood, is damaged, was written by a newer program or belongs
-/// to another descriptor of the directory: the disk must not be modified then.
+/// The note, if there is one. ExitCode::Busy when it can't be understood, is damaged, was written by a newer
+/// program or belongs to another descriptor of the directory: the disk must not be modified then.
 Result<std::optional<Intent>> read_intent(const std::string& descriptor_path);
 
 /// Text of a note for the descriptor called `descriptor`, and back; for tests and the functions above.

@@ -33,7 +33,8 @@ control::CommitPoint commit_point(const std::string& descriptor_path) {
   return {staged_path(descriptor_path), descriptor_path};
 }
 
-Status push_top(const DeviceState& device, const std::string& file, const control::CommitPoint& commit, bool freeze) {
+Status push_top(const DeviceState& device, const std::string& file, const control::CommitPoint& commit,
+                bool freeze) {
   control::Client client = TRY(control::Client::connect(device.number));
   TRY(wait_until_idle(client, device));
   log(LogLevel::Progress, "Creating snapshot dev={} img={}", device_name(device), file);
@@ -50,7 +51,8 @@ Status push_top(const DeviceState& device, const std::string& file, const contro
 Result<bool> took_place(const std::string& descriptor_path, const std::string& file, bool named) {
   TRY(unstage_descriptor(descriptor_path));
   const descriptor::Disk disk = TRY(descriptor::load(descriptor_path));
-  const bool is_named = std::ranges::any_of(disk.images, [&](const descriptor::Image& i) { return i.file == file; });
+  const bool is_named =
+      std::ranges::any_of(disk.images, [&](const descriptor::Image& i) { return i.file == file; });
   return is_named == named;
 }
 
@@ -65,14 +67,17 @@ std::vector<control::DeltaSpec> lower_without(const DeviceState& device, const s
 }
 
 Status wait_until_idle(control::Client& client, const DeviceState& device, std::string_view joined) {
-  const auto is_busy = [&](const control::MaintenanceState& state) { return state.name != "OFF" && state.name != joined; };
+  const auto is_busy = [&](const control::MaintenanceState& state) {
+    return state.name != "OFF" && state.name != joined;
+  };
   control::MaintenanceState state = TRY(client.maintenance());
   for (int i = 0; i < kTries && is_busy(state); ++i) {
     std::this_thread::sleep_for(kPause);
     state = TRY(client.maintenance());
   }
   if (!is_busy(state)) return {};
-  return fail(ExitCode::Busy, "Device " + device_name(device) + " is busy with another operation (" + state.name + ")");
+  return fail(ExitCode::Busy,
+              "Device " + device_name(device) + " is busy with another operation (" + state.name + ")");
 }
 
 }  // namespace ploop::ops

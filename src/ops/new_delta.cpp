@@ -16,7 +16,8 @@ Result<format::Header> shape_above(const descriptor::Disk& disk, const std::stri
   if (disk.base_is_raw() && same_uuid(disk.find_shot(uuid)->parent, kNoUuid)) {
     const auto raw = TRY(io::PosixFile::open(path, {}));
     const std::uint64_t sectors = TRY(io::file_size(*raw)) / kSectorSize;
-    return format::make_header(round_up(sectors, disk.cluster_sectors), disk.cluster_sectors, format::Version::V2);
+    return format::make_header(round_up(sectors, disk.cluster_sectors), disk.cluster_sectors,
+                               format::Version::V2);
   }
   auto header = read_header(path);
   if (!header) return fail(Error{ExitCode::Open, header.error().sys_errno, header.error().what});
@@ -24,8 +25,8 @@ Result<format::Header> shape_above(const descriptor::Disk& disk, const std::stri
 }
 
 Result<format::Header> create_delta(const std::string& file, const format::Header& shape) {
-  log(LogLevel::Progress, "Creating delta {} bs={} size={} sectors v{}", file, shape.cluster_sectors, shape.size_sectors,
-      static_cast<int>(shape.version));
+  log(LogLevel::Progress, "Creating delta {} bs={} size={} sectors v{}", file, shape.cluster_sectors,
+      shape.size_sectors, static_cast<int>(shape.version));
   image::CreateOptions options;
   options.version = shape.version;
   options.size_sectors = shape.size_sectors;

@@ -26,12 +26,9 @@ struct Handled {
   RecoverHandler handler;
 };
 constexpr std::array kHandlers = {
-    Handled{"convert", finish_convert},
-    Handled{"grow", finish_grow},
-    Handled{"resize", finish_resize},
-    Handled{"snapshot", settle_files},
-    Handled{"snapshot-switch", settle_files},
-    Handled{"snapshot-delete", settle_files},
+    Handled{"convert", finish_convert},       Handled{"grow", finish_grow},
+    Handled{"resize", finish_resize},         Handled{"snapshot", settle_files},
+    Handled{"snapshot-switch", settle_files}, Handled{"snapshot-delete", settle_files},
     Handled{"snapshot-merge", finish_merge},
 };
 
@@ -46,8 +43,9 @@ std::string describe(const Intent& intent) {
 Result<Outcome> recover(const std::string& path, const Intent& intent) {
   const auto handled = std::ranges::find_if(kHandlers, [&](const Handled& h) { return h.op == intent.op; });
   if (handled == kHandlers.end()) {
-    return fail(ExitCode::Busy, "An interrupted '" + intent.op + "' is noted in " + intent_path(path) +
-                                    ", which this program does not know: finish it with the one that began it");
+    return fail(ExitCode::Busy,
+                "An interrupted '" + intent.op + "' is noted in " + intent_path(path) +
+                    ", which this program does not know: finish it with the one that began it");
   }
   // The order matters: once the staged descriptor is away, the real one can't change behind our back.
   TRY(unstage_descriptor(path));
@@ -109,8 +107,9 @@ Status refuse_half_done(const std::string& descriptor_path, std::string_view uui
   while (!rest.empty()) {
     const std::string_view node = rest.substr(0, rest.find(' '));
     if (same_uuid(node, uuid)) {
-      return fail(ExitCode::Busy, "Snapshot " + std::string(uuid) + " is being merged, and that was interrupted: its own content is "
-                                  "not there any more");
+      return fail(ExitCode::Busy, "Snapshot " + std::string(uuid) +
+                                      " is being merged, and that was interrupted: its own content is "
+                                      "not there any more");
     }
     rest.remove_prefix(std::min(node.size() + 1, rest.size()));
   }
@@ -126,13 +125,18 @@ Result<Outcome> settle_files(Interrupted& work) {
     if (!named) surplus.push_back(file);
     finished = finished && named == wanted;
   };
-  for (const std::string& name : work.intent.creates) look(name, true);
-  for (const std::string& name : work.intent.consumes) look(name, false);
-  for (const std::string& file : surplus) TRY(remove_image(work.path, file));
+  for (const std::string& name : work.intent.creates)
+    look(name, true);
+  for (const std::string& name : work.intent.consumes)
+    look(name, false);
+  for (const std::string& file : surplus)
+    TRY(remove_image(work.path, file));
   return finished ? Outcome::Finished : Outcome::Undone;
 }
 
-std::string staged_path(const std::string& descriptor_path) { return descriptor_path + ".tmp"; }
+std::string staged_path(const std::string& descriptor_path) {
+  return descriptor_path + ".tmp";
+}
 
 Status stage_descriptor(descriptor::Disk& disk, const std::string& descriptor_path) {
   return descriptor::store(disk, staged_path(descriptor_path));

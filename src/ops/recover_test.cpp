@@ -1,5 +1,5 @@
-// What an interrupted operation leaves is finished or undone by the descriptor's word, and a note that can't be trusted
-// stops everything before anything is touched.
+// What an interrupted operation leaves is finished or undone by the descriptor's word, and a note that can't
+// be trusted stops everything before anything is touched.
 #include "ops/recover.hpp"
 
 #include <gtest/gtest.h>
@@ -28,8 +28,11 @@ class Recover : public testing::Test {
     stdfs::create_directory(directory_);
     outside_ = name + "/outside";
     touch(outside_);
-    descriptor::Disk disk = descriptor::new_disk(
-        {.directory = directory_, .image = file("root.hdd"), .size_sectors = 20480, .cylinders = 20, .heads = 16});
+    descriptor::Disk disk = descriptor::new_disk({.directory = directory_,
+                                                  .image = file("root.hdd"),
+                                                  .size_sectors = 20480,
+                                                  .cylinders = 20,
+                                                  .heads = 16});
     touch(file("root.hdd"));
     ASSERT_TRUE(descriptor::store(disk, path()));
     set_log_sink([this](LogLevel, const std::string& line) { lines_.push_back(line); });
@@ -63,7 +66,8 @@ TEST_F(Recover, WithoutANoteADiskIsJustLoaded) {
   ASSERT_TRUE(locked) << locked.error().message();
   EXPECT_EQ(locked->disk.images.size(), 1u);
   EXPECT_EQ(state(), before);
-  EXPECT_EQ(open_disk(path(), {.lock = {.timeout = std::chrono::milliseconds(0)}}).error().code, ExitCode::Lock);
+  EXPECT_EQ(open_disk(path(), {.lock = {.timeout = std::chrono::milliseconds(0)}}).error().code,
+            ExitCode::Lock);
 }
 
 TEST_F(Recover, WhatTheDescriptorDoesNotNameIsUndone) {
@@ -105,11 +109,18 @@ TEST_F(Recover, RecoveringTwiceIsTheSame) {
 }
 
 TEST_F(Recover, NotesThatCannotBeTrustedRefuseWithoutTouchingAnything) {
-  const std::string good = encode_intent({.op = "snapshot", .uuid = kA, .creates = {"root.hdd"}}, "DiskDescriptor.xml");
+  const std::string good =
+      encode_intent({.op = "snapshot", .uuid = kA, .creates = {"root.hdd"}}, "DiskDescriptor.xml");
   std::string flipped = good;
   flipped[good.find("root.hdd")] = 'q';
   const std::vector<std::string> notes = {
-      "", "{", "[]", std::string(1000, '['), good.substr(0, good.size() / 2), flipped, std::string(2 << 20, 'x'),
+      "",
+      "{",
+      "[]",
+      std::string(1000, '['),
+      good.substr(0, good.size() / 2),
+      flipped,
+      std::string(2 << 20, 'x'),
       encode_intent({.op = "unheard-of", .uuid = kA}, "DiskDescriptor.xml"),
       encode_intent({.op = "snapshot", .uuid = kA}, "Other.xml"),
       encode_intent({.op = "snapshot", .uuid = "nonsense"}, "DiskDescriptor.xml"),
@@ -166,7 +177,8 @@ TEST_F(Recover, AMergeThatTheDescriptorKnowsIsFinishedByRemovingItsFiles) {
   const auto opened = open_disk(path());
   ASSERT_TRUE(opened) << opened.error().message();
   EXPECT_FALSE(stdfs::exists(file("top.hdd")));
-  EXPECT_TRUE(opened->just_finished("snapshot-merge", "all")) << "so that repeating the command does not merge again";
+  EXPECT_TRUE(opened->just_finished("snapshot-merge", "all"))
+      << "so that repeating the command does not merge again";
   EXPECT_FALSE(opened->just_finished("snapshot-merge", "merge top parent "));
   EXPECT_FALSE(opened->just_finished("snapshot-delete", "all"));
 }

@@ -24,8 +24,8 @@ Result<format::Header> shape_of_device(const DeviceState& device) {
                              device.version == 1 ? format::Version::V1 : format::Version::V2);
 }
 
-/// What the new top must be like. Of a stopped disk: a top that a crash left marked is repaired first, and one that somebody
-/// else works on is refused.
+/// What the new top must be like. Of a stopped disk: a top that a crash left marked is repaired first, and
+/// one that somebody else works on is refused.
 Result<format::Header> shape_of_top(const descriptor::Disk& disk, const DiskUse& use) {
   if (use.running) return shape_of_device(*use.running);
   const std::string path = TRY(descriptor::image_path(disk.directory, descriptor::top_image(disk).file));
@@ -36,7 +36,8 @@ Result<format::Header> shape_of_top(const descriptor::Disk& disk, const DiskUse&
 }
 
 /// Of a stopped disk the command commits, of a running one the device does.
-Status commit(const descriptor::Locked& locked, const DiskUse& use, const std::string& file, Rollback& rollback) {
+Status commit(const descriptor::Locked& locked, const DiskUse& use, const std::string& file,
+              Rollback& rollback) {
   if (!use.running) return commit_descriptor(locked.path, rollback);
   Status pushed = push_top(*use.running, file, commit_point(locked.path));
   if (!pushed && !TRY(took_place(locked.path, file, true))) return pushed;
@@ -46,7 +47,8 @@ Status commit(const descriptor::Locked& locked, const DiskUse& use, const std::s
 
 }  // namespace
 
-Status take_snapshot(descriptor::Locked& locked, const DiskUse& use, const std::string& uuid, bool temporary) {
+Status take_snapshot(descriptor::Locked& locked, const DiskUse& use, const std::string& uuid,
+                     bool temporary) {
   const format::Header shape = TRY(shape_of_top(locked.disk, use));
   const std::string file = descriptor::new_delta_file(locked.disk);
   descriptor::Disk next = locked.disk;
@@ -74,13 +76,16 @@ Status snapshot_device(const DeviceSnapshotOptions& options) {
   const auto device = number < 0 ? std::nullopt : TRY(control::find_device(number));
   if (!device) return fail(errno_error(ExitCode::Sysfs, ENODEV, "Can't find device " + options.device));
   if (!device->descriptor.empty()) {
-    return fail(ExitCode::Param, options.device + " belongs to " + device->descriptor + ", which would not know of the new image: use "
-                                 "'ploop snapshot " + device->descriptor + "'");
+    return fail(ExitCode::Param, options.device + " belongs to " + device->descriptor +
+                                     ", which would not know of the new image: use "
+                                     "'ploop snapshot " +
+                                     device->descriptor + "'");
   }
   const std::string file = TRY(canonical_new_path(options.file, ExitCode::Open));
   const format::Header shape = TRY(shape_of_device(*device));
   struct stat info {};
-  if (::lstat(file.c_str(), &info) == 0) return fail(errno_error(ExitCode::Open, EEXIST, "Can't create " + options.file));
+  if (::lstat(file.c_str(), &info) == 0)
+    return fail(errno_error(ExitCode::Open, EEXIST, "Can't create " + options.file));
   const CleanupSection section;
   TRY(create_delta(file, shape));
   Status pushed = push_top(*device, file, {}, options.freeze);

@@ -1,4 +1,5 @@
-// `snapshot`: the current state of a disk is frozen under a name, and a new, empty top takes the writes from now on.
+// `snapshot`: the current state of a disk is frozen under a name, and a new, empty top takes the writes from
+// now on.
 #pragma once
 
 #include <optional>
@@ -15,8 +16,8 @@ struct SnapshotOptions {
   std::optional<std::string> uuid;  ///< nothing makes one up
 };
 
-/// Logs the name. ExitCode::Param: the name is taken, too many snapshots; otherwise the code of the step, and the disk is as
-/// it was.
+/// Logs the name. ExitCode::Param: the name is taken, too many snapshots; otherwise the code of the step, and
+/// the disk is as it was.
 Status snapshot(const SnapshotOptions& options);
 
 struct DeviceSnapshotOptions {
@@ -25,11 +26,12 @@ struct DeviceSnapshotOptions {
   bool freeze = false;  ///< freeze the mounted file system meanwhile
 };
 
-/// A new top for a device that was attached from a list of images. ExitCode::Sysfs: no such device; Param: it belongs to a
-/// descriptor; Open: the file exists; otherwise the device's error, and the file is removed.
+/// A new top for a device that was attached from a list of images. ExitCode::Sysfs: no such device; Param: it
+/// belongs to a descriptor; Open: the file exists; otherwise the device's error, and the file is removed.
 Status snapshot_device(const DeviceSnapshotOptions& options);
 
-/// The part under the lock, for everybody who takes snapshots. `temporary`: it goes again when nobody uses it.
+/// The part under the lock, for everybody who takes snapshots. `temporary`: it goes again when nobody uses
+/// it.
 Status take_snapshot(descriptor::Locked& locked, const DiskUse& use, const std::string& uuid, bool temporary);
 
 }  // namespace ploop::ops

@@ -17,17 +17,21 @@ using descriptor::DeleteAction;
 using descriptor::DeletePlan;
 using descriptor::Locked;
 
-std::string request_of(const std::string& uuid) { return "delete " + uuid; }
+std::string request_of(const std::string& uuid) {
+  return "delete " + uuid;
+}
 
 /// Stores a descriptor that does not name `file` any more, then removes the file.
-Status store_and_remove(Locked& locked, descriptor::Disk next, const std::string& uuid, const std::string& file) {
+Status store_and_remove(Locked& locked, descriptor::Disk next, const std::string& uuid,
+                        const std::string& file) {
   Intent intent{.op = "snapshot-delete", .uuid = uuid, .parameters = {{kRequest, request_of(uuid)}}};
   intent.consumes.push_back(TRY(intent_name(locked.path, file)));
   TRY(write_intent(locked.path, intent));
   log(LogLevel::Detail, "del snapshot {}", uuid);
   if (Status stored = descriptor::store(next, locked.path); !stored) {
     // Old or new, which the next command finds out, too.
-    if (stored.error().code != ExitCode::Fsync) ignore(remove_intent(locked.path), "the first error is the one to report");
+    if (stored.error().code != ExitCode::Fsync)
+      ignore(remove_intent(locked.path), "the first error is the one to report");
     return stored;
   }
   locked.disk = std::move(next);
@@ -77,8 +81,9 @@ Status merge_child(Locked& locked, const DeletePlan& plan, const ProgressCallbac
 
 Status mark_temporary(Locked& locked, const DeletePlan& plan) {
   log(LogLevel::Command,
-      "Warning: Unable to delete snapshot {} as there are {} references to it; marking it as temporary instead", plan.uuid,
-      plan.children);
+      "Warning: Unable to delete snapshot {} as there are {} references to it; marking it as temporary "
+      "instead",
+      plan.uuid, plan.children);
   descriptor::Disk next = locked.disk;
   descriptor::mark_temporary(next, plan.uuid);
   TRY(descriptor::store(next, locked.path));
@@ -86,17 +91,25 @@ Status mark_temporary(Locked& locked, const DeletePlan& plan) {
   return {};
 }
 
-Status carry_out(Locked& locked, const DiskUse& use, const DeletePlan& plan, const ProgressCallback& progress) {
+Status carry_out(Locked& locked, const DiskUse& use, const DeletePlan& plan,
+                 const ProgressCallback& progress) {
   const CleanupSection section;
   switch (plan.action) {
-    case DeleteAction::DropLeaf: return drop_leaf(locked, use, plan);
-    case DeleteAction::RollBack: return roll_back(locked, use, plan);
-    case DeleteAction::Renew: return renew_top(locked, use, plan);
-    case DeleteAction::MergeChild: return merge_child(locked, plan, progress);
-    case DeleteAction::MarkTemporary: return mark_temporary(locked, plan);
-    case DeleteAction::StaysTemporary: break;
+    case DeleteAction::DropLeaf:
+      return drop_leaf(locked, use, plan);
+    case DeleteAction::RollBack:
+      return roll_back(locked, use, plan);
+    case DeleteAction::Renew:
+      return renew_top(locked, use, plan);
+    case DeleteAction::MergeChild:
+      return merge_child(locked, plan, progress);
+    case DeleteAction::MarkTemporary:
+      return mark_temporary(locked, plan);
+    case DeleteAction::StaysTemporary:
+      break;
   }
-  log(LogLevel::Command, "Snapshot {} is marked as temporary already: it goes when all but one of its {} children have gone",
+  log(LogLevel::Command,
+      "Snapshot {} is marked as temporary already: it goes when all but one of its {} children have gone",
       plan.uuid, plan.children);
   return {};
 }
@@ -112,7 +125,8 @@ Status delete_node(Locked& locked, const std::string& uuid, const ProgressCallba
 Status snapshot_delete(const DeleteOptions& options) {
   OpenedDisk opened = TRY(open_disk(options.descriptor));
   const std::string request = request_of(options.uuid);
-  const bool done = opened.just_finished("snapshot-delete", request) || opened.just_finished("snapshot-merge", request);
+  const bool done =
+      opened.just_finished("snapshot-delete", request) || opened.just_finished("snapshot-merge", request);
   if (!done) TRY(delete_node(opened, options.uuid, options.progress));
   return drop_surplus(opened);
 }

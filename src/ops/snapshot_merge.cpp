@@ -20,7 +20,8 @@ namespace {
 using descriptor::Disk;
 using descriptor::MergePlan;
 
-/// One merge that has its own note and its own commit. A range on a running disk takes two: the lower levels first.
+/// One merge that has its own note and its own commit. A range on a running disk takes two: the lower levels
+/// first.
 struct Step {
   MergePlan plan;  ///< one node only: its file is copied to the new one
   std::string new_file = {};
@@ -49,27 +50,30 @@ void log_plan(const Disk& disk, const MergePlan& plan, const std::string& new_fi
   const std::string_view place = online ? "Online" : "Offline";
   if (plan.nodes.size() == 2) {
     const bool temporary = disk.find_shot(plan.lower())->temporary;
-    log(LogLevel::Progress, "{} {}snapshot merge {} -> {}{}", place, temporary ? "temporary " : "", plan.upper(),
-        plan.lower(), is_raw_base(disk, plan.lower()) ? " (raw)" : "");
+    log(LogLevel::Progress, "{} {}snapshot merge {} -> {}{}", place, temporary ? "temporary " : "",
+        plan.upper(), plan.lower(), is_raw_base(disk, plan.lower()) ? " (raw)" : "");
   } else {
     log(LogLevel::Progress, "{} merge of {} snapshots", place, plan.nodes.size() - 1);
   }
   std::string sources;
   const std::vector<std::string> files = descriptor::files_of(disk, plan);
   const std::size_t read = files.size() - (new_file.empty() ? 1 : 0);
-  for (std::size_t i = 0; i < read; ++i) sources += (i == 0 ? "" : " ") + shown(disk, files[i]);
-  log(LogLevel::Progress, "Merging image{}: {} -> {}{}", read == 1 ? "" : "s", sources, new_file.empty() ? "" : "(new) ",
-      shown(disk, new_file.empty() ? files.back() : new_file));
+  for (std::size_t i = 0; i < read; ++i)
+    sources += (i == 0 ? "" : " ") + shown(disk, files[i]);
+  log(LogLevel::Progress, "Merging image{}: {} -> {}{}", read == 1 ? "" : "s", sources,
+      new_file.empty() ? "" : "(new) ", shown(disk, new_file.empty() ? files.back() : new_file));
 }
 
 /// The note of a step.
 Result<Intent> intent_of(const Work& work, const Step& step, const std::vector<std::string>& gone) {
   Intent intent{.op = "snapshot-merge", .uuid = step.plan.upper()};
-  for (const std::string& file : gone) intent.consumes.push_back(TRY(intent_name(work.path, file)));
+  for (const std::string& file : gone)
+    intent.consumes.push_back(TRY(intent_name(work.path, file)));
   intent.parameters = {{"lower", step.plan.lower()}, {kRequest, step.request}};
   if (step.new_file.empty()) {
     std::string half_done;
-    for (std::size_t i = 1; i < step.plan.nodes.size(); ++i) half_done += (i == 1 ? "" : " ") + step.plan.nodes[i];
+    for (std::size_t i = 1; i < step.plan.nodes.size(); ++i)
+      half_done += (i == 1 ? "" : " ") + step.plan.nodes[i];
     intent.parameters[kHalfDone] = half_done;
   } else {
     intent.creates = {TRY(intent_name(work.path, step.new_file)),
@@ -94,7 +98,8 @@ Result<MergeFiles> files_for(const Work& work, const Step& step) {
 /// A crash since the interruption may have left any of the files marked.
 Status repair_for_resume(const MergeFiles& files) {
   std::vector<control::DeltaSpec> deltas;
-  for (const std::string& file : files.sources) deltas.push_back({file});
+  for (const std::string& file : files.sources)
+    deltas.push_back({file});
   if (!files.raw) deltas.push_back({files.destination});
   return repair_chain(deltas, true);
 }
@@ -129,8 +134,8 @@ Status run_stopped(const Work& work, const Step& step, Rollback& rollback) {
   return commit_descriptor(work.path, rollback);
 }
 
-/// Levels that a running device only reads: the files are merged as those of a stopped disk, then the device takes the
-/// result in their place.
+/// Levels that a running device only reads: the files are merged as those of a stopped disk, then the device
+/// takes the result in their place.
 Status run_below_top(const Work& work, const Step& step, const DeviceState& device, Rollback& rollback) {
   const MergeFiles files = TRY(files_for(work, step));
   control::Client client = TRY(control::Client::connect(device.number));
@@ -175,22 +180,25 @@ Status run_step(Work work, const Step& step, Place place, const DiskUse& use) {
   TRY(write_intent(work.path, intent));
   Rollback rollback;
   // A merge that is resumed has its data in the lower file already.
-  if (!step.resume) rollback.add([&] { ignore(remove_intent(work.path), "the first error is the one to report"); });
+  if (!step.resume)
+    rollback.add([&] { ignore(remove_intent(work.path), "the first error is the one to report"); });
   rollback.add([&] { ignore(unstage_descriptor(work.path), "the first error is the one to report"); });
   TRY(stage_descriptor(next, work.path));
   if (place == Place::Stopped) TRY(run_stopped(work, step, rollback));
   if (place == Place::BelowTop) TRY(run_below_top(work, step, *use.running, rollback));
   if (place == Place::Top) TRY(run_top(work, step, *use.running, rollback));
   work.disk = std::move(next);
-  for (const std::string& file : gone) TRY(remove_image(work.path, file));
+  for (const std::string& file : gone)
+    TRY(remove_image(work.path, file));
   return remove_intent(work.path);
 }
 
-/// A lower file of a running device can't get a longer table in place: what is in the way would have to move under the
-/// device's reads.
+/// A lower file of a running device can't get a longer table in place: what is in the way would have to move
+/// under the device's reads.
 Result<bool> needs_new_file(const Disk& disk, const Step& step) {
   if (!step.new_file.empty() || is_raw_base(disk, step.plan.lower())) return false;
-  const std::vector<std::string> files = TRY(descriptor::image_paths(disk, descriptor::files_of(disk, step.plan)));
+  const std::vector<std::string> files =
+      TRY(descriptor::image_paths(disk, descriptor::files_of(disk, step.plan)));
   const format::Header lower = TRY(read_header(files.back()));
   const format::Header upper = TRY(read_header(files.front()));
   return lower.size_sectors < upper.size_sectors;
@@ -219,26 +227,29 @@ Status run_steps(Work work, Step step, bool online) {
 std::size_t count_running(const Disk& disk, const DiskUse& use, const MergePlan& plan) {
   if (!use.running) return 0;
   const std::vector<std::string> files = descriptor::files_of(disk, plan);
-  return static_cast<std::size_t>(
-      std::ranges::count_if(files, [&](const std::string& f) { return level_of(*use.running, real_file(disk, f)).has_value(); }));
+  return static_cast<std::size_t>(std::ranges::count_if(
+      files, [&](const std::string& f) { return level_of(*use.running, real_file(disk, f)).has_value(); }));
 }
 
 Status refuse_mixed(const DiskUse& use, const MergePlan& plan, std::size_t running) {
   if (running == 0 || running == plan.nodes.size()) return {};
   return fail(ExitCode::Param,
-              (plan.nodes.size() == 2 ? "Inconsistency detected: " : "Can't do mixed merge: ") + std::to_string(running) + " of " +
-                  std::to_string(plan.nodes.size()) + " images belong to the running device " + device_name(*use.running));
+              (plan.nodes.size() == 2 ? "Inconsistency detected: " : "Can't do mixed merge: ") +
+                  std::to_string(running) + " of " + std::to_string(plan.nodes.size()) +
+                  " images belong to the running device " + device_name(*use.running));
 }
 
 Result<MergePlan> plan_of(const Disk& disk, const SnapshotMergeOptions& options) {
   if (options.all) return descriptor::plan_merge_all(disk);
   const std::string upper = options.uuid.value_or(disk.top_uuid);
-  return options.lower ? descriptor::plan_merge_range(disk, upper, *options.lower) : descriptor::plan_merge_pair(disk, upper);
+  return options.lower ? descriptor::plan_merge_range(disk, upper, *options.lower)
+                       : descriptor::plan_merge_pair(disk, upper);
 }
 
 std::string request_of(const SnapshotMergeOptions& options) {
   if (options.all) return "all";
-  return "merge " + options.uuid.value_or("top") + " " + options.lower.value_or("parent") + " " + options.new_file;
+  return "merge " + options.uuid.value_or("top") + " " + options.lower.value_or("parent") + " " +
+         options.new_file;
 }
 
 /// Absolute name of -n; it must be free, and in the disk's directory like every image.
@@ -250,7 +261,8 @@ Result<std::string> resolve_new_file(const OpenedDisk& disk, const MergePlan& pl
   }
   TRY(intent_name(disk.path, file));
   if (is_raw_base(disk.disk, plan.lower())) {
-    return fail(ExitCode::Open, "Can't merge to new image " + name + ": the base image is raw, merge into it instead");
+    return fail(ExitCode::Open,
+                "Can't merge to new image " + name + ": the base image is raw, merge into it instead");
   }
   return file;
 }
@@ -266,10 +278,12 @@ Status merge_nodes(descriptor::Locked& locked, const MergeOrder& order) {
   const DiskUse use = TRY(disk_use(locked.disk, locked.path));
   const std::size_t running = count_running(locked.disk, use, order.plan);
   TRY(refuse_mixed(use, order.plan, running));
-  for (const std::string& uuid : order.plan.nodes) TRY(free_node(use, locked.disk, uuid));
+  for (const std::string& uuid : order.plan.nodes)
+    TRY(free_node(use, locked.disk, uuid));
   const CleanupSection section;
   log_plan(locked.disk, order.plan, order.new_file, running != 0);
-  const Step step{.plan = order.plan, .new_file = order.new_file, .request = order.request, .progress = order.progress};
+  const Step step{
+      .plan = order.plan, .new_file = order.new_file, .request = order.request, .progress = order.progress};
   return run_steps({locked.path, locked.disk}, step, running != 0);
 }
 
@@ -281,9 +295,11 @@ Result<Outcome> finish_merge(Interrupted& work) {
   const DiskUse use = TRY(disk_use(work.disk, work.path));
   const std::size_t running = count_running(work.disk, use, *plan);
   TRY(refuse_mixed(use, *plan, running));
-  for (const std::string& uuid : plan->nodes) TRY(free_node(use, work.disk, uuid));
+  for (const std::string& uuid : plan->nodes)
+    TRY(free_node(use, work.disk, uuid));
   const CleanupSection section;
-  TRY(run_steps({work.path, work.disk}, {.plan = *plan, .request = request_of(work.intent), .resume = true}, running != 0));
+  TRY(run_steps({work.path, work.disk}, {.plan = *plan, .request = request_of(work.intent), .resume = true},
+                running != 0));
   return Outcome::Finished;
 }
 
@@ -295,11 +311,13 @@ Status snapshot_merge(const SnapshotMergeOptions& options) {
   const bool done = opened.just_finished("snapshot-merge", order.request);
   if (!done) {
     order.plan = TRY(plan_of(opened.disk, options));
-    if (!options.new_file.empty()) order.new_file = TRY(resolve_new_file(opened, order.plan, options.new_file));
+    if (!options.new_file.empty())
+      order.new_file = TRY(resolve_new_file(opened, order.plan, options.new_file));
     TRY(merge_nodes(opened, order));
   }
   const bool one = !options.all && !options.lower;
-  log(LogLevel::Progress, "{}", one ? "ploop snapshot has been successfully merged" : "Snapshots successfully merged");
+  log(LogLevel::Progress, "{}",
+      one ? "ploop snapshot has been successfully merged" : "Snapshots successfully merged");
   return {};
 }
 

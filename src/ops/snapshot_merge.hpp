@@ -1,5 +1,6 @@
-// `snapshot-merge`: a node of the tree and its parent become one. Data flows down: the lower file survives, under the
-// upper node's name. Works on a stopped disk, on a running one, and on a branch that a running one does not use.
+// `snapshot-merge`: a node of the tree and its parent become one. Data flows down: the lower file survives,
+// under the upper node's name. Works on a stopped disk, on a running one, and on a branch that a running one
+// does not use.
 #pragma once
 
 #include <optional>
@@ -17,13 +18,14 @@ struct SnapshotMergeOptions {
   std::optional<std::string> uuid;   ///< the upper node; nothing means the top
   std::optional<std::string> lower;  ///< the ancestor; nothing means the parent
   bool all = false;                  ///< the top and everything below into the base
-  std::string new_file;              ///< not empty: everything goes into this new file, which takes the lowest one's place
+  std::string
+      new_file;  ///< not empty: everything goes into this new file, which takes the lowest one's place
   ProgressCallback progress = {};
 };
 
-/// ExitCode::Param for what can't be merged, Busy when another device shows one of the snapshots, Open when an image is not
-/// closed properly. When it fails later the disk's current state is right at every moment, and the next command on the
-/// disk goes on with the merge.
+/// ExitCode::Param for what can't be merged, Busy when another device shows one of the snapshots, Open when
+/// an image is not closed properly. When it fails later the disk's current state is right at every moment,
+/// and the next command on the disk goes on with the merge.
 Status snapshot_merge(const SnapshotMergeOptions& options);
 
 /// How a merge is done, under the lock.

@@ -35,7 +35,8 @@ Status exchange_top(descriptor::Locked& locked, const std::string& op, const std
   TRY(commit_descriptor(locked.path, rollback));
   locked.disk = std::move(next);
   ignore(fs::remove_usage_cache(locked.disk.directory), "the numbers are only for information");
-  if (const Status removed = remove_image(locked.path, old); !removed) log_error("{}", removed.error().message());
+  if (const Status removed = remove_image(locked.path, old); !removed)
+    log_error("{}", removed.error().message());
   return remove_intent(locked.path);
 }
 

@@ -32,12 +32,14 @@ Result<MountResult> tsnapshot(const TsnapshotOptions& options) {
   TRY(drop_surplus(opened));
   const DiskUse use = TRY(disk_use(opened.disk, opened.path));
   if (with_component(use.others, mount.component)) {
-    return fail(ExitCode::Mount, "There is a device with the component " + mount.component + " already: unmount it first");
+    return fail(ExitCode::Mount,
+                "There is a device with the component " + mount.component + " already: unmount it first");
   }
   TRY(take_snapshot(opened, use, options.uuid, true));
   auto mounted = mount_opened(opened, mount);
   if (mounted) return mounted;
-  if (const Status merged = delete_node(opened, options.uuid, {}); !merged) log_error("{}", merged.error().message());
+  if (const Status merged = delete_node(opened, options.uuid, {}); !merged)
+    log_error("{}", merged.error().message());
   return mounted;
 }
 

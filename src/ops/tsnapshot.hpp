@@ -1,5 +1,5 @@
-// `tsnapshot`: a snapshot for one reader, a backup for example. It is attached read-only beside the running disk under the
-// component "~NAME", and goes by itself after that device has been unmounted.
+// `tsnapshot`: a snapshot for one reader, a backup for example. It is attached read-only beside the running
+// disk under the component "~NAME", and goes by itself after that device has been unmounted.
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
-// The acceptance table of the original, row by row, with data in every delta that is compared after each step. Rows that differ
-// on purpose say why.
+// The acceptance table of the original, row by row, with data in every delta that is compared after each
+// step. Rows that differ on purpose say why.
 #include "format/header.hpp"
 #include "snapshot_disk.hpp"
 
@@ -46,43 +46,78 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"name_taken", {"snapshot A", "snapshot B", "snapshot A"}, 38, "", ""},
         Row{"switch_", {"snapshot A", "snapshot B", "switch A"}, 0, "A:r TOP:d3", "r d1 d3"},
         Row{"switch_to_top", {"snapshot A", "snapshot B", "switch TOP"}, 38, "", ""},
-        Row{"delete_with_two_children", {"snapshot A", "snapshot B", "switch A", "snapshot C", "delete A"}, 0,
-            "A:r* C:d3 TOP:d4", "r d1 d3 d4"},
+        Row{"delete_with_two_children",
+            {"snapshot A", "snapshot B", "switch A", "snapshot C", "delete A"},
+            0,
+            "A:r* C:d3 TOP:d4",
+            "r d1 d3 d4"},
         // 0 instead of 1: a temporary node with several children is left alone (R4).
-        Row{"then_snapshot", {"snapshot A", "snapshot B", "switch A", "snapshot C", "delete A", "snapshot D"}, 0,
-            "A:r* C:d3 D:d4 TOP:d5", "r d1 d3 d4 d5"},
-        Row{"then_switch_to_it", {"snapshot A", "snapshot B", "switch A", "snapshot C", "delete A", "switch A"}, 38, "", ""},
+        Row{"then_snapshot",
+            {"snapshot A", "snapshot B", "switch A", "snapshot C", "delete A", "snapshot D"},
+            0,
+            "A:r* C:d3 D:d4 TOP:d5",
+            "r d1 d3 d4 d5"},
+        Row{"then_switch_to_it",
+            {"snapshot A", "snapshot B", "switch A", "snapshot C", "delete A", "switch A"},
+            38,
+            "",
+            ""},
         // 0 instead of 1: it is marked, which is what was asked for.
-        Row{"then_delete_it_again", {"snapshot A", "snapshot B", "switch A", "snapshot C", "delete A", "delete A"}, 0, "", ""},
-        Row{"then_delete_the_other_branch", {"snapshot A", "snapshot B", "switch A", "snapshot C", "delete A", "delete B"}, 0,
-            "C:r TOP:d4", "r d4"},
+        Row{"then_delete_it_again",
+            {"snapshot A", "snapshot B", "switch A", "snapshot C", "delete A", "delete A"},
+            0,
+            "",
+            ""},
+        Row{"then_delete_the_other_branch",
+            {"snapshot A", "snapshot B", "switch A", "snapshot C", "delete A", "delete B"},
+            0,
+            "C:r TOP:d4",
+            "r d4"},
         Row{"roll_back", {"snapshot A", "snapshot B", "delete TOP"}, 0, "A:r TOP:d1", "r d1"},
         // A stays and a new top takes the old one's place: the original made A the top, below B.
-        Row{"roll_back_to_a_shared_node", {"snapshot A", "snapshot B", "switch A", "delete TOP"}, 0, "A:r TOP:d4", "r d1 d4"},
+        Row{"roll_back_to_a_shared_node",
+            {"snapshot A", "snapshot B", "switch A", "delete TOP"},
+            0,
+            "A:r TOP:d4",
+            "r d1 d4"},
         Row{"delete_only_snapshot", {"snapshot A", "delete A"}, 0, "TOP:r", "r"},
         Row{"delete_top_of_one", {"delete TOP"}, 38, "", ""},
         Row{"delete_unknown", {"snapshot A", "delete X"}, 43, "", ""},
         Row{"delete_leaf", {"snapshot A", "snapshot B", "switch A", "delete B"}, 0, "A:r TOP:d3", "r d3"},
         Row{"merge", {"snapshot A", "snapshot B", "snapshot C", "merge"}, 0, "A:r B:d1 TOP:d2", "r d1 d2"},
-        Row{"merge_u", {"snapshot A", "snapshot B", "snapshot C", "merge -u B"}, 0, "B:r C:d2 TOP:d3", "r d2 d3"},
-        Row{"merge_range", {"snapshot A", "snapshot B", "snapshot C", "merge -u C -U A"}, 0, "C:r TOP:d3", "r d3"},
+        Row{"merge_u",
+            {"snapshot A", "snapshot B", "snapshot C", "merge -u B"},
+            0,
+            "B:r C:d2 TOP:d3",
+            "r d2 d3"},
+        Row{"merge_range",
+            {"snapshot A", "snapshot B", "snapshot C", "merge -u C -U A"},
+            0,
+            "C:r TOP:d3",
+            "r d3"},
         Row{"merge_reversed", {"snapshot A", "snapshot B", "snapshot C", "merge -u A -U C"}, 38, "", ""},
         Row{"merge_all", {"snapshot A", "snapshot B", "snapshot C", "merge -A"}, 0, "TOP:r", "r"},
         Row{"merge_all_to_new", {"snapshot A", "snapshot B", "snapshot C", "merge -A -n n"}, 0, "TOP:n", "n"},
         // The original crashed (R2).
         Row{"merge_pair_to_new", {"snapshot A", "snapshot B", "merge -u B -n n"}, 0, "B:n TOP:d2", "n d2"},
         Row{"merge_nothing", {"merge"}, 38, "", ""}, Row{"merge_all_nothing", {"merge -A"}, 38, "", ""},
-        Row{"merge_into_shared", {"snapshot A", "snapshot B", "switch A", "snapshot C", "merge -u C"}, 38, "", ""}),
+        Row{"merge_into_shared",
+            {"snapshot A", "snapshot B", "switch A", "snapshot C", "merge -u C"},
+            38,
+            "",
+            ""}),
     [](const auto& test) { return test.param.name; });
 
 TEST(AcceptanceLimit, HundredAndTwentySixSnapshotsAndNoMore) {
   SnapshotDisk disk({"-s", "4m", "-t", "none", "-b", "64"});
-  for (int i = 0; i < 126; ++i) ASSERT_EQ(disk.box().ploop({"snapshot", "DiskDescriptor.xml"}).status, 0) << i;
+  for (int i = 0; i < 126; ++i)
+    ASSERT_EQ(disk.box().ploop({"snapshot", "DiskDescriptor.xml"}).status, 0) << i;
   EXPECT_EQ(disk.disk().images.size(), 127u);
   const std::string before = slurp(disk.xml());
   const ProcessResult result = disk.box().ploop({"snapshot", "DiskDescriptor.xml"});
   EXPECT_EQ(result.status, 38);
-  EXPECT_NE(result.err.find("The maximum number of snapshots (126) has been reached"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("The maximum number of snapshots (126) has been reached"), std::string::npos)
+      << result.err;
   EXPECT_EQ(slurp(disk.xml()), before);
   disk.write();
   EXPECT_EQ(disk.box().ploop({"snapshot-merge", "-A", "DiskDescriptor.xml"}).status, 0);
@@ -92,10 +127,13 @@ TEST(AcceptanceLimit, HundredAndTwentySixSnapshotsAndNoMore) {
 
 void set_mark(const std::string& image, std::uint32_t mark) {
   std::string bytes = slurp(image);
-  for (int i = 0; i < 4; ++i) bytes[static_cast<std::size_t>(44 + i)] = static_cast<char>(mark >> (8 * i) & 0xff);
+  for (int i = 0; i < 4; ++i)
+    bytes[static_cast<std::size_t>(44 + i)] = static_cast<char>(mark >> (8 * i) & 0xff);
   write_text(image, bytes);
 }
-bool is_marked(const std::string& image) { return slurp(image).substr(44, 4) != std::string(4, '\0'); }
+bool is_marked(const std::string& image) {
+  return slurp(image).substr(44, 4) != std::string(4, '\0');
+}
 
 TEST(AcceptanceMark, CheckRepairsAndKeepsTheMarkUnlessToldTo) {
   SnapshotDisk disk;
@@ -165,13 +203,15 @@ TEST(AcceptanceGrow, GrowsAndNeverShrinks) {
   disk.verify("grown");
 }
 
-// Disk_size follows the snapshot's, where the original kept 409600 and the descriptor disagreed with the device.
+// Disk_size follows the snapshot's, where the original kept 409600 and the descriptor disagreed with the
+// device.
 TEST(AcceptanceGrow, SwitchingBackBringsTheOldSizeBack) {
   SnapshotDisk disk;
   ASSERT_EQ(disk.command("snapshot A").status, 0);
   ASSERT_EQ(disk.box().ploop({"grow", "-s", "200m", "DiskDescriptor.xml"}).status, 0);
   ASSERT_EQ(disk.command("switch A").status, 0);
-  EXPECT_EQ(disk.box().ploop({"info", "-s", "DiskDescriptor.xml"}).out, "size:\t\t204800\nblocksize:\t2048\nfmt_version:\t2\n");
+  EXPECT_EQ(disk.box().ploop({"info", "-s", "DiskDescriptor.xml"}).out,
+            "size:\t\t204800\nblocksize:\t2048\nfmt_version:\t2\n");
   EXPECT_EQ(disk.disk().size_sectors, 204800u);
   disk.verify("switched");
 }
@@ -184,7 +224,8 @@ TEST(AcceptanceGrow, MergingALargerTopDownGrowsTheLowerImage) {
   const ProcessResult merged = disk.command("merge");
   ASSERT_EQ(merged.status, 0) << merged.err;
   EXPECT_EQ(disk.disk().size_sectors, 409600u);
-  EXPECT_EQ(disk.box().ploop({"info", "-s", "DiskDescriptor.xml"}).out, "size:\t\t409600\nblocksize:\t2048\nfmt_version:\t2\n");
+  EXPECT_EQ(disk.box().ploop({"info", "-s", "DiskDescriptor.xml"}).out,
+            "size:\t\t409600\nblocksize:\t2048\nfmt_version:\t2\n");
   disk.verify("merged");
 }
 

@@ -1,4 +1,5 @@
-// A stopped disk for the tests of snapshots: commands by short names, and a model of what every node must contain.
+// A stopped disk for the tests of snapshots: commands by short names, and a model of what every node must
+// contain.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -25,7 +26,8 @@ inline std::string node(const std::string& name) {
   const std::string digits = name == "X" ? "9" : h;
   std::string uuid = "{";
   for (const int n : {8, 4, 4, 4, 12}) {
-    for (int i = 0; i < n; ++i) uuid += digits;
+    for (int i = 0; i < n; ++i)
+      uuid += digits;
     if (n != 12 || uuid.size() < 20) uuid += '-';
   }
   if (uuid.back() == '-') uuid.pop_back();
@@ -59,7 +61,8 @@ class SnapshotDisk {
     words >> verb;
     std::vector<std::string> args{verb == "snapshot" ? verb : "snapshot-" + verb};
     if (verb != "merge") args.emplace_back("-u");
-    for (std::string word; words >> word;) args.push_back(is_name(word) ? node(word) : word);
+    for (std::string word; words >> word;)
+      args.push_back(is_name(word) ? node(word) : word);
     args.emplace_back("DiskDescriptor.xml");
     last_ = {verb, args.size() > 2 ? args[2] : "", disk().find_shot(kTopNode)->parent};
     ProcessResult result = box_.ploop(args, options);
@@ -100,16 +103,20 @@ class SnapshotDisk {
       ASSERT_NE(expected, model_.end()) << when << ": " << shot.uuid;
       EXPECT_EQ(content_of(now, shot.uuid), expected->second) << when << ": " << shot.uuid;
     }
-    for (const char* leftover : {".ploop-intent", "DiskDescriptor.xml.tmp"}) EXPECT_FALSE(exists(box_ / leftover)) << when;
+    for (const char* leftover : {".ploop-intent", "DiskDescriptor.xml.tmp"})
+      EXPECT_FALSE(exists(box_ / leftover)) << when;
   }
 
   /// "A:r B:d1 TOP:d2", the path to the top; a star for temporary nodes.
   [[nodiscard]] std::string chain() const {
     const descriptor::Disk now = disk();
     std::string text;
-    for (const descriptor::Shot* shot = now.find_shot(kTopNode); shot != nullptr; shot = now.find_shot(shot->parent)) {
-      const std::string file = names_.at(now.find_image(shot->uuid)->file.substr(box_.dir().path().size() + 1));
-      text = name_of(shot->uuid) + ":" + file + (shot->temporary ? "*" : "") + (text.empty() ? "" : " ") + text;
+    for (const descriptor::Shot* shot = now.find_shot(kTopNode); shot != nullptr;
+         shot = now.find_shot(shot->parent)) {
+      const std::string file =
+          names_.at(now.find_image(shot->uuid)->file.substr(box_.dir().path().size() + 1));
+      text =
+          name_of(shot->uuid) + ":" + file + (shot->temporary ? "*" : "") + (text.empty() ? "" : " ") + text;
     }
     return text;
   }
@@ -125,7 +132,8 @@ class SnapshotDisk {
       return a == "r" || (b != "r" && std::pair(a.size(), a) < std::pair(b.size(), b));
     });
     std::string text;
-    for (const std::string& name : found) text += (text.empty() ? "" : " ") + name;
+    for (const std::string& name : found)
+      text += (text.empty() ? "" : " ") + name;
     return text;
   }
 

@@ -1,5 +1,5 @@
-// Snapshots on stopped disks beyond the acceptance table: exact messages, wrong uses, interrupted operations, long random
-// sequences against the model.
+// Snapshots on stopped disks beyond the acceptance table: exact messages, wrong uses, interrupted operations,
+// long random sequences against the model.
 #include <signal.h>
 
 #include <random>
@@ -15,8 +15,8 @@ TEST(Snapshot, TranscriptIsTheHistoricalOne) {
   const ProcessResult result = disk.command("snapshot A");
   const std::string dir = disk.box().dir().path();
   EXPECT_EQ(result.err, "");
-  EXPECT_EQ(result.out, "Opening delta " + dir + "/root.hdd\nAdding snapshot " + kTopNode + "\nStoring " + dir +
-                            "/DiskDescriptor.xml.tmp\nCreating delta " + disk.top_file() +
+  EXPECT_EQ(result.out, "Opening delta " + dir + "/root.hdd\nAdding snapshot " + kTopNode + "\nStoring " +
+                            dir + "/DiskDescriptor.xml.tmp\nCreating delta " + disk.top_file() +
                             " bs=2048 size=204800 sectors v2\nploop snapshot " + node("A") +
                             " has been successfully created\n");
 }
@@ -26,21 +26,26 @@ TEST(Snapshot, MergeAndDeleteTranscripts) {
   const std::string dir = disk.box().dir().path();
   ASSERT_EQ(disk.command("snapshot A").status, 0);
   const std::string top = disk.top_file();
-  EXPECT_EQ(disk.command("merge").out, "Offline snapshot merge " + kTopNode + " -> " + node("A") + "\nMerging image: " +
-                                           top.substr(dir.size() + 1) + " -> root.hdd\nStoring " + dir +
+  EXPECT_EQ(disk.command("merge").out, "Offline snapshot merge " + kTopNode + " -> " + node("A") +
+                                           "\nMerging image: " + top.substr(dir.size() + 1) +
+                                           " -> root.hdd\nStoring " + dir +
                                            "/DiskDescriptor.xml.tmp\nRemoving " + top +
                                            "\nploop snapshot has been successfully merged\n");
   ASSERT_EQ(disk.command("snapshot A").status, 0);
   ASSERT_EQ(disk.command("snapshot B").status, 0);
   ASSERT_EQ(disk.command("switch A").status, 0);
   const std::string leaf = disk.disk().find_image(node("B"))->file;
-  EXPECT_EQ(disk.command("delete B").out, "del snapshot " + node("B") + "\nStoring " + disk.xml() + "\nRemoving " + leaf +
-                                              "\nploop snapshot " + node("B") + " has been successfully deleted\n");
+  EXPECT_EQ(disk.command("delete B").out, "del snapshot " + node("B") + "\nStoring " + disk.xml() +
+                                              "\nRemoving " + leaf + "\nploop snapshot " + node("B") +
+                                              " has been successfully deleted\n");
 }
 
 TEST(Snapshot, NamesMayComeWithoutBracesAndInCapitals) {
   const SnapshotDisk disk;
-  EXPECT_EQ(disk.box().ploop({"snapshot", "-u", "AAAAAAAA-AAAA-AAAA-AAAA-AAAAAAAAAAAA", "DiskDescriptor.xml"}).status, 0);
+  EXPECT_EQ(disk.box()
+                .ploop({"snapshot", "-u", "AAAAAAAA-AAAA-AAAA-AAAA-AAAAAAAAAAAA", "DiskDescriptor.xml"})
+                .status,
+            0);
   EXPECT_EQ(disk.box().ploop({"snapshot", "-u", node("A"), "DiskDescriptor.xml"}).status, 38);
   EXPECT_EQ(disk.box().ploop({"snapshot-delete", "-u", node("A"), "DiskDescriptor.xml"}).status, 0);
 }
@@ -108,12 +113,14 @@ TEST(Snapshot, AnImageThatAnotherProgramHoldsIsLeftAlone) {
   EXPECT_FALSE(exists(disk.box() / ".ploop-intent"));
 }
 
-/// Killed at a random moment, the command repeated as a user would: done exactly once, nothing lost, nothing left.
+/// Killed at a random moment, the command repeated as a user would: done exactly once, nothing lost, nothing
+/// left.
 TEST(Snapshot, KilledAtAnyMomentTheRepeatedCommandIsDoneOnce) {
   const unsigned seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::mt19937 random(seed);
-  for (const std::string line : {"snapshot D", "delete A", "merge", "merge -u C -U A", "merge -A", "merge -A -n n", "switch A"}) {
+  for (const std::string line :
+       {"snapshot D", "delete A", "merge", "merge -u C -U A", "merge -A", "merge -A -n n", "switch A"}) {
     for (int round = 0; round < 4; ++round) {
       SnapshotDisk disk;
       for (const char* name : {"snapshot A", "snapshot B", "snapshot C"}) {
@@ -127,7 +134,8 @@ TEST(Snapshot, KilledAtAnyMomentTheRepeatedCommandIsDoneOnce) {
       const ProcessResult again = disk.command(line);
       // A snapshot that was complete before the kill is there already.
       EXPECT_TRUE(again.status == 0 || (line == "snapshot D" && again.status == 38) ||
-                  ((line.starts_with("delete") || line.starts_with("merge -")) && (again.status == 43 || again.status == 38)))
+                  ((line.starts_with("delete") || line.starts_with("merge -")) &&
+                   (again.status == 43 || again.status == 38)))
           << line << ": " << again.err;
       disk.settle();
       disk.verify(line);
@@ -154,15 +162,26 @@ TEST(Snapshot, RandomSequencesKeepEveryNode) {
     switch (random() % 7) {
       case 0:
       case 1:
-      case 2: line = "snapshot " + any(); break;
-      case 3: line = "switch " + any(); break;
-      case 4: line = "delete " + (random() % 6 == 0 ? "TOP" : any()); break;
-      case 5: line = "merge -u " + any(); break;
-      default: line = "merge -u " + any() + " -U " + any(); break;
+      case 2:
+        line = "snapshot " + any();
+        break;
+      case 3:
+        line = "switch " + any();
+        break;
+      case 4:
+        line = "delete " + (random() % 6 == 0 ? "TOP" : any());
+        break;
+      case 5:
+        line = "merge -u " + any();
+        break;
+      default:
+        line = "merge -u " + any() + " -U " + any();
+        break;
     }
     const std::string before = disk.state();
     const ProcessResult result = disk.command(line);
-    ASSERT_TRUE(result.status == 0 || result.status == 38 || result.status == 43) << line << ": " << result.err;
+    ASSERT_TRUE(result.status == 0 || result.status == 38 || result.status == 43)
+        << line << ": " << result.err;
     ASSERT_TRUE(result.status == 0 || disk.state() == before) << line;
     disk.verify(line);
     if (testing::Test::HasFailure()) return;

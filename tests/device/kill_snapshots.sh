@@ -18,7 +18,7 @@ mkdir "$disk" "$scratch/mnt"
 must ploop init -s 400M -t ext4 "$disk/root.hdd"
 uuid() { printf '{%08d-0000-4000-8000-000000000000}' "$1"; }
 next=0
-# Device bytes of the running disk's mark clusters would need the file system; files tell the same.
+# Files that no load touches, with their content.
 marks() { (cd "$1" && find . -maxdepth 1 -name 'mark*' -type f -print0 | sort -z | xargs -0r sha256sum); }
 declare -A want
 new_mark() {
@@ -48,9 +48,8 @@ verify_snapshots() {
 }
 took=40
 killed() {
-  local pid wait_ms started
+  local pid wait_ms
   wait_ms=$((RANDOM % (took + 5)))
-  started=$(date +%s%3N)
   "$ploop_bin" "$@" >/dev/null 2>&1 &
   pid=$!
   sleep "$((wait_ms / 1000)).$(printf '%03d' $((wait_ms % 1000)))"
@@ -85,7 +84,6 @@ for verb in snapshot delete merge merge-all; do
       must ploop snapshot -u "$(uuid $next)" "$dd"
     done
     new_mark
-    started=$(date +%s%3N)
     victim=$(nodes | sed -n "$((RANDOM % 3 + 1))p")
     case $verb in
       snapshot)
@@ -96,7 +94,6 @@ for verb in snapshot delete merge merge-all; do
       merge) took=250 && killed snapshot-merge "$dd" ;;
       merge-all) took=400 && killed snapshot-merge -A "$dd" ;;
     esac
-    now=$(marks "$scratch/mnt")
     # Any next command puts it in order.
     new_mark
     now=$(marks "$scratch/mnt")

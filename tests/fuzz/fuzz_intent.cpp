@@ -1,6 +1,6 @@
-// The note of an interrupted operation. Whatever the bytes are, reading ends and nothing is thrown; what is accepted names
-// nothing outside of the disk's directory and survives being written and read again. A checksum that would stop nearly every
-// input is put right first.
+// The note of an interrupted operation. Whatever the bytes are, reading ends and nothing is thrown; what is
+// accepted names nothing outside of the disk's directory and survives being written and read again. A
+// checksum that would stop nearly every input is put right first.
 #include <cstddef>
 #include <cstdint>
 #include <string>

@@ -25,7 +25,8 @@ image::Stack stack_of(const descriptor::Disk& disk, const std::string& uuid) {
   std::vector<image::Delta> deltas;
   for (const std::string& file : must(disk.chain(uuid))) {
     const bool raw = deltas.empty() && disk.base_is_raw();
-    deltas.push_back(must(image::Delta::open(must(io::PosixFile::open(file, {})), raw ? image::Kind::Raw : image::Kind::Ploop1,
+    deltas.push_back(must(image::Delta::open(must(io::PosixFile::open(file, {})),
+                                             raw ? image::Kind::Raw : image::Kind::Ploop1,
                                              {.raw_cluster_sectors = disk.cluster_sectors})));
   }
   return must(image::Stack::make(std::move(deltas)));
@@ -58,7 +59,8 @@ Content content_of(const descriptor::Disk& disk, const std::string& uuid) {
   for (std::uint64_t guest = 0; guest * stack.cluster_bytes() < stack.size_bytes(); ++guest) {
     if (!stack.resolve(guest).present()) continue;
     must(stack.read(guest * stack.cluster_bytes(), data));
-    if (std::ranges::any_of(data, [&](std::byte b) { return b != data.front(); })) throw std::runtime_error("a torn cluster");
+    if (std::ranges::any_of(data, [&](std::byte b) { return b != data.front(); }))
+      throw std::runtime_error("a torn cluster");
     if (data.front() != std::byte{0}) content[guest] = static_cast<std::uint8_t>(data.front());
   }
   return content;
