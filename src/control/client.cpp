@@ -98,10 +98,18 @@ Status Client::push_delta(const DeltaSpec& top, const CommitPoint& commit) {
   return change("push_delta", {.deltas = {top}, .size_sectors = 0, .level = 0, .commit = commit});
 }
 
-Status Client::merge_top(const CommitPoint& commit, const std::function<void(std::uint64_t, std::uint64_t)>& progress) {
+Status Client::merge_top(const CommitPoint& commit, const std::function<void(std::uint64_t, std::uint64_t)>& progress,
+                         const std::function<bool()>& cancelled) {
+  bool told = false;
   const auto on_event = [&](std::string_view text) {
     const Result<MaintenanceState> state = decode_maintenance(text);
     if (state && progress) progress(state->done, state->total);
+    if (told || !cancelled || !cancelled()) return;
+    told = true;
+    Request request;
+    request.id = next_id_++;
+    request.method = "cancel_merge";
+    ignore(send_all(socket_, encode_request(request)), "the merge's own answer says what became of it");
   };
   const ChainChange change{.deltas = {}, .size_sectors = 0, .level = 0, .commit = commit};
   TRY(call("merge_top", encode_chain_change(change), on_event));

@@ -36,8 +36,10 @@ class Client {
   /// the former top, which is closed cleanly.
   Status push_delta(const DeltaSpec& top, const CommitPoint& commit);
   /// Moves the top into the level below, under I/O, then drops it and passes the commit point. Joins or resumes one that was
-  /// begun. `progress` gets bytes done and in total; may be empty.
-  Status merge_top(const CommitPoint& commit, const std::function<void(std::uint64_t, std::uint64_t)>& progress = {});
+  /// begun. `progress` gets bytes done and in total; may be empty. `cancelled` is asked from time to time; true stops the merge, which can
+  /// be resumed (ExitCode::System).
+  Status merge_top(const CommitPoint& commit, const std::function<void(std::uint64_t, std::uint64_t)>& progress = {},
+                   const std::function<bool()>& cancelled = {});
   /// The device gives up its shared lock on a lower level, so that the caller can lock and write the file in a way that does
   /// not change what the device reads. Ends with set_lower().
   Status lend(std::size_t level);

@@ -60,10 +60,14 @@ struct Operations::Ask {
 };
 
 bool Operations::handles(std::string_view method) {
-  return method == "push_delta" || method == "merge_top" || method == "lend" || method == "set_lower" || method == "grow";
+  return method == "push_delta" || method == "merge_top" || method == "cancel_merge" || method == "lend" || method == "set_lower" || method == "grow";
 }
 
 void Operations::run(control::Call call) {
+  if (call.request.method == "cancel_merge") {
+    parts_.device.cancel_drain();
+    return replies_.result(call, {});
+  }
   Result<Change> change = control::decode_chain_change(call.request.params);
   if (!change) return replies_.result(call, fail(change.error()));
   const std::string& method = call.request.method;
@@ -293,7 +297,11 @@ Operations::Job Operations::merge_top(Operations& self, control::Call call, Chan
   if (status) {
     report_merge(self);
     const int drained = co_await device.drain_overlay();
-    if (drained < 0) status = fail(errno_error(ExitCode::Write, -drained, "move data out of the top image"));
+    if (drained == -ECANCELED) {
+      status = fail(ExitCode::System, "cancelled");
+    } else if (drained < 0) {
+      status = fail(errno_error(ExitCode::Write, -drained, "move data out of the top image"));
+    }
   }
   if (status) status = held(co_await device.hold());
   if (status) {

@@ -334,6 +334,7 @@ class Core {
   std::uint64_t overlay_left_ = 0;           ///< slots of it that are in use
   std::uint64_t overlay_total_ = 0;          ///< when the merge began
   bool draining_ = false;
+  bool drain_cancelled_ = false;
   WaitList drained_;
   bool compacting_ = false;
   bool compact_cancelled_ = false;

@@ -271,6 +271,7 @@ Status Device::reopen(std::vector<image::Delta> lower, bool overlay, std::span<s
 }
 
 Task<int> Device::drain_overlay() { return Core::drain_overlay(*core_); }
+void Device::cancel_drain() { core_->drain_cancelled_ = true; }
 void Device::drop_overlay() { core_->drop_overlay(); }
 MergeProgress Device::merge_progress() const {
   return {(core_->overlay_total_ - core_->overlay_left_) << core_->cluster_shift_, core_->overlay_total_ << core_->cluster_shift_};

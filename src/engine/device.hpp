@@ -116,6 +116,8 @@ class Device {
 
   /// Awaitable, beside requests: moves everything out of the former top. 0, or -errno (then the merge can be tried again).
   [[nodiscard]] Task<int> drain_overlay();
+  /// Ends a running drain soon, with -ECANCELED.
+  void cancel_drain();
   [[nodiscard]] MergeProgress merge_progress() const;
   [[nodiscard]] bool merging() const;
   /// While held: the drained former top goes; its file is closed and otherwise left alone.

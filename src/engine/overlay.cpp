@@ -67,9 +67,11 @@ Detached Core::pull_in_background(Core& self, std::uint64_t cluster, PullGroup* 
   group->ended.wake_all(*self.ring_);
 }
 
-/// 0: the overlay's table is empty on disk. Can be repeated after an error; -ECANCELED when the device is being closed.
+/// 0: the overlay's table is empty on disk. Can be repeated after an error; -ECANCELED when the device is being closed or
+/// somebody asked for it.
 Task<int> Core::drain_overlay(Core& self) {
   self.draining_ = true;
+  self.drain_cancelled_ = false;
   const int result = co_await pull_all(self);
   self.draining_ = false;
   self.drained_.wake_all(*self.ring_);
@@ -80,7 +82,7 @@ Task<int> Core::drain_overlay(Core& self) {
 Task<int> Core::pull_all(Core& self) {
   PullGroup group;
   for (std::uint64_t n = 0; n < self.cluster_count_ && group.result == 0; ++n) {
-    if (self.stop_waiting_) group.result = -ECANCELED;
+    if (self.stop_waiting_ || self.drain_cancelled_) group.result = -ECANCELED;
     if (group.result < 0 || !self.in_overlay(self.map_.get(n))) continue;
     while (group.running >= kPullsAtATime) co_await group.ended.wait();
     ++group.running;

@@ -109,7 +109,7 @@ Status merge_device(const MergeDeviceRequest& request) {
   if (!with_top) return {};
   TRY(stop_if_cancelled());
   log(LogLevel::Progress, "Merging top delta");
-  return client.merge_top({}, request.progress);
+  return client.merge_top({}, request.progress, cancel_requested);
 }
 
 }  // namespace ploop::ops
