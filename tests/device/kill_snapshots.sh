@@ -70,7 +70,7 @@ died=0
 
 attach -m "$scratch/mnt" "$dd"
 must fio --name=fill --directory="$scratch/mnt" --size=60M --rw=write --bs=1M --ioengine=psync --output=/dev/null
-fio --name=load --directory="$scratch/mnt" --size=20M --rw=randwrite --bs=4k-64k --ioengine=psync --verify=crc32c \
+fio --name=load --directory="$scratch/mnt" --size=20M --rw=randwrite --bs=4k-64k --ioengine=psync --verify=crc32c --verify_state_save=0 \
   --verify_backlog=64 --time_based --runtime=1000 --output="$scratch/fio.log" >/dev/null 2>&1 &
 fio_pid=$!
 

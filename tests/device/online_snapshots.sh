@@ -30,7 +30,7 @@ images_are_good() {
 }
 
 step "fio writes and verifies on the mounted file system for $seconds s"
-fio --name=load --directory="$scratch/mnt" --size=60M --rw=randwrite --bs=4k-64k --ioengine=psync --verify=crc32c \
+fio --name=load --directory="$scratch/mnt" --size=60M --rw=randwrite --bs=4k-64k --ioengine=psync --verify=crc32c --verify_state_save=0 \
   --verify_backlog=256 --time_based --runtime="$seconds" --output="$scratch/fio.log" --numjobs=1 >/dev/null 2>&1 &
 fio_pid=$!
 sleep 1
