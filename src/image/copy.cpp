@@ -1,6 +1,5 @@
 #include "image/copy.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -39,21 +38,6 @@ bool Copier::clone(const CopyRun& run) {
   return false;
 }
 
-/// The disk below reads the next piece while this one is written.
-void Copier::read_ahead(const CopyRun& run, std::uint64_t from) {
-  const int fd = run.source->native_handle();
-  if (fd < 0 || from >= run.length) return;
-  ::posix_fadvise(fd, static_cast<off_t>(run.source_offset + from),
-                  static_cast<off_t>(std::min(kPiece, run.length - from)), POSIX_FADV_WILLNEED);
-}
-
-/// The disk below writes while the next piece is read, so that the barrier finds little to do.
-void Copier::write_behind(std::uint64_t offset, std::uint64_t length) {
-  const int fd = target_.native_handle();
-  if (fd < 0) return;
-  ::sync_file_range(fd, static_cast<off_t>(offset), static_cast<off_t>(length), SYNC_FILE_RANGE_WRITE);
-}
-
 Status Copier::copy_piece(const CopyRun& run, std::uint64_t done, std::uint64_t length) {
   const auto piece = buffer_.span().first(length);
   const std::int64_t got = run.source->read(piece, run.source_offset + done);
@@ -62,7 +46,6 @@ Status Copier::copy_piece(const CopyRun& run, std::uint64_t done, std::uint64_t 
         errno_error(ExitCode::Read, static_cast<int>(-got),
                     fmt::format("read data of {} at {}", run.source->name(), run.source_offset + done)));
   }
-  read_ahead(run, done + length);
   std::fill(piece.begin() + got, piece.end(), std::byte{0});
   // Neighbours of one kind go together: one write for data, one punch for zeros.
   const std::uint64_t unit = std::min(unit_, kPiece);
@@ -81,7 +64,6 @@ Status Copier::copy_piece(const CopyRun& run, std::uint64_t done, std::uint64_t 
       totals_.zero_bytes += to - from;
     } else {
       TRY(io::write_exact(target_, piece.subspan(from, to - from), offset, "data"));
-      write_behind(offset, to - from);
       totals_.copied_bytes += to - from;
     }
     from = to;

@@ -43,8 +43,6 @@ class Copier {
 
  private:
   bool clone(const CopyRun& run);
-  static void read_ahead(const CopyRun& run, std::uint64_t from);
-  void write_behind(std::uint64_t offset, std::uint64_t length);
   Status copy_piece(const CopyRun& run, std::uint64_t done, std::uint64_t length);
 
   io::BlockFile& target_;

@@ -21,7 +21,7 @@ namespace ploop::image {
 
 /// How much becomes durable at once. Small values are for tests.
 struct MergeBatch {
-  std::uint64_t copied_bytes = 2 * kGiB;
+  std::uint64_t copied_bytes = 512 * kMiB;
   std::uint32_t guest_clusters = 65536;  ///< how many are planned at a time
   std::uint64_t run_bytes = kGiB;        ///< longest piece that is shared with one call
 };
