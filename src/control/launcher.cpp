@@ -88,6 +88,16 @@ Result<std::string> read_line(const Fd& pipe, Clock::time_point deadline) {
   }
 }
 
+void wait_for_hang_up(const Fd& socket, Clock::time_point deadline) {
+  for (;;) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
+    pollfd wait{socket.get(), POLLIN, 0};
+    const int ready = left > 0 ? ::poll(&wait, 1, static_cast<int>(left)) : 0;
+    char byte = 0;
+    if (ready == 0 || (ready > 0 && ::read(socket.get(), &byte, 1) <= 0)) return;
+  }
+}
+
 Result<DeviceState> decode_attach_result(const std::string& line) {
   const Json json = TRY(parse_object(line, "answer of ploopd"));
   if (const auto error = json.find("error"); error != json.end()) return fail(decode_error_object(to_line(*error)));
@@ -154,8 +164,12 @@ Result<Attachment> attach_device(const AttachSpec& spec) {
   TRY(spawn_daemon(program, order, answer));
   answer.reset();  // from here on the end of the connection means the end of the daemon
   const std::string line = TRY(read_line(lifeline, Clock::now() + kAttachTimeout));
-  DeviceState state = TRY(decode_attach_result(line));
-  return Attachment{std::move(state), Lifeline(std::move(lifeline))};
+  Result<DeviceState> state = decode_attach_result(line);
+  if (!state) {
+    wait_for_hang_up(lifeline, Clock::now() + kTermTimeout);  // then it has cleaned up
+    return fail(std::move(state).error());
+  }
+  return Attachment{*std::move(state), Lifeline(std::move(lifeline))};
 }
 
 Status Lifeline::keep() {

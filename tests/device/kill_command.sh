@@ -28,14 +28,20 @@ killed() {
   kill -9 "$pid" 2>/dev/null
   wait "$pid" 2>/dev/null
 }
-# Devices that a dead command left attached are visible and can be detached; that must leave a good image.
+# A device that a dead command did not come to keep ends by itself; one that it kept is visible and can be detached. Either way that
+# must leave a good image.
 settle() {
   local name
   mounted=$(awk -v mine="$scratch/" -v keep="$scratch/mem" 'index($5, mine) == 1 && $5 != keep { print $5 }' /proc/self/mountinfo)
   for name in $mounted; do must umount "$name"; done
   sleep 0.2
-  for name in $(ploop list | cut -d' ' -f1); do must ploop umount -d "$PLOOP_DEVDIR/$name"; done
-  [ -z "$(daemon_pids)" ] || sleep 1
+  for name in $(ploop list | cut -d' ' -f1); do
+    ploop umount -d "$PLOOP_DEVDIR/$name" >"$scratch/settle" 2>&1 || ! ploop list | grep -q "^$name " || fail "$(cat "$scratch/settle")"
+  done
+  for _ in {1..50}; do
+    [ -n "$(daemon_pids)" ] || break
+    sleep 0.1
+  done
   [ -z "$(daemon_pids)" ] || fail "a daemon lives on after a killed command: $(leftovers)"
 }
 

@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 begin
 requires program qemu-img cmp
-rounds=${1:-20}
+rounds=${1:-5}
 
 # killed_after MILLISECONDS COMMAND...: its exit status, or 137. Waits until the process has really gone, locks and all.
 killed_after() {

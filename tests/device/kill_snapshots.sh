@@ -49,11 +49,17 @@ verify_snapshots() {
 took=40
 killed() {
   local pid wait_ms
-  wait_ms=$((RANDOM % (took + 5)))
+  wait_ms=$((RANDOM % (took * pace / 100 + 2)))
   "$ploop_bin" "$@" >/dev/null 2>&1 &
   pid=$!
   sleep "$((wait_ms / 1000)).$(printf '%03d' $((wait_ms % 1000)))"
-  if kill -9 "$pid" 2>/dev/null; then died=$((died + 1)); fi
+  # How long a command takes depends on the machine: one that was done already makes the next kills come sooner.
+  if kill -9 "$pid" 2>/dev/null; then
+    died=$((died + 1))
+    pace=$((pace * 5 / 4 + 1))
+  else
+    pace=$((pace / 2 + 1))
+  fi
   wait "$pid" 2>/dev/null
 }
 no_leftovers() {
@@ -67,6 +73,7 @@ no_leftovers() {
   done
 }
 died=0
+pace=60  # percent of $took
 
 attach -m "$scratch/mnt" "$dd"
 must fio --name=fill --directory="$scratch/mnt" --size=60M --rw=write --bs=1M --ioengine=psync --output=/dev/null
