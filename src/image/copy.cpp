@@ -14,6 +14,8 @@ namespace {
 /// Large enough that a disk is busy while the next piece is read, small enough for the processor's cache to
 /// matter little.
 constexpr std::uint64_t kPiece = 4 * kMiB;
+/// Copied by the kernel at a time.
+constexpr std::uint64_t kKernelPiece = 16 * kMiB;
 
 }  // namespace
 
@@ -21,9 +23,24 @@ Copier::Copier(io::BlockFile& target, std::uint64_t unit) : target_(target), uni
 
 Status Copier::run(const CopyRun& run) {
   if (can_clone_ && clone(run)) return {};
-  for (std::uint64_t done = 0; done < run.length; done += kPiece)
-    TRY(copy_piece(run, done, std::min(kPiece, run.length - done)));
+  for (std::uint64_t done = 0; done < run.length; done += kKernelPiece) {
+    const std::uint64_t length = std::min(kKernelPiece, run.length - done);
+    if (TRY(copy_in_kernel(run, done, length))) continue;
+    for (std::uint64_t piece = 0; piece < length; piece += kPiece)
+      TRY(copy_piece(run, done + piece, std::min(kPiece, length - piece)));
+  }
   return {};
+}
+
+/// False when it has to be copied through memory.
+Result<bool> Copier::copy_in_kernel(const CopyRun& run, std::uint64_t done, std::uint64_t length) {
+  const int error = target_.copy(*run.source, run.source_offset + done, run.offset + done, length);
+  if (error == -EOPNOTSUPP) return false;
+  if (error != 0) {
+    return fail(errno_error(ExitCode::Write, -error, fmt::format("copy data of {} to {}", run.source->name(), target_.name())));
+  }
+  totals_.copied_bytes += length;
+  return true;
 }
 
 /// False when it has to be copied: for good where the file system can't, or once, for a range it won't take.

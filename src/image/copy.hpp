@@ -43,6 +43,7 @@ class Copier {
 
  private:
   bool clone(const CopyRun& run);
+  Result<bool> copy_in_kernel(const CopyRun& run, std::uint64_t done, std::uint64_t length);
   Status copy_piece(const CopyRun& run, std::uint64_t done, std::uint64_t length);
 
   io::BlockFile& target_;

@@ -5,6 +5,7 @@
 // Results are bytes or -errno, as io_uring gives them; text is made by the caller, who knows what it was doing.
 #pragma once
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -35,6 +36,15 @@ class BlockFile {
   /// Shares `length` bytes of `source` at `source_offset` (reflink). -EOPNOTSUPP, -EXDEV or -EINVAL where the file
   /// system can't.
   virtual int clone(BlockFile& source, std::uint64_t source_offset, std::uint64_t offset, std::uint64_t length) = 0;
+  /// Copies `length` bytes of `source` without bringing them here, and has them on their way to the disk. -EOPNOTSUPP where that is not
+  /// possible or would fill holes of the source; nothing was done then. A shorter result than `length` does not happen.
+  virtual int copy(BlockFile& source, std::uint64_t source_offset, std::uint64_t offset, std::uint64_t length) {
+    static_cast<void>(source);
+    static_cast<void>(source_offset);
+    static_cast<void>(offset);
+    static_cast<void>(length);
+    return -EOPNOTSUPP;
+  }
   /// Current length in bytes, or -errno.
   virtual std::int64_t size() = 0;
   /// Name for messages.

@@ -117,6 +117,24 @@ int PosixFile::clone(BlockFile& source, std::uint64_t source_offset, std::uint64
   return ::ioctl(fd_.get(), FICLONERANGE, &range) == 0 ? 0 : -errno;
 }
 
+int PosixFile::copy(BlockFile& source, std::uint64_t source_offset, std::uint64_t offset, std::uint64_t length) {
+  auto* const other = dynamic_cast<PosixFile*>(&source);
+  if (other == nullptr) return -EOPNOTSUPP;
+  auto from = static_cast<off_t>(source_offset);
+  if (::lseek(other->fd_.get(), from, SEEK_HOLE) < from + static_cast<off_t>(length)) return -EOPNOTSUPP;
+  auto to = static_cast<off_t>(offset);
+  for (std::uint64_t left = length; left > 0;) {
+    const ssize_t n = ::copy_file_range(other->fd_.get(), &from, fd_.get(), &to, left, 0);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && left == length) return errno == ENOSPC || errno == EDQUOT || errno == EIO ? -errno : -EOPNOTSUPP;
+    if (n <= 0) return n < 0 ? -errno : -EIO;
+    left -= static_cast<std::uint64_t>(n);
+  }
+  // So that the next barrier finds little to do. Where it can't be, the barrier does it.
+  ::sync_file_range(fd_.get(), static_cast<off_t>(offset), static_cast<off_t>(length), SYNC_FILE_RANGE_WRITE);
+  return 0;
+}
+
 std::int64_t PosixFile::size() {
   struct stat st {};
   return ::fstat(fd_.get(), &st) == 0 ? st.st_size : -errno;

@@ -39,6 +39,7 @@ class PosixFile final : public BlockFile {
   int allocate(std::uint64_t offset, std::uint64_t length) override;
   int punch(std::uint64_t offset, std::uint64_t length) override;
   int clone(BlockFile& source, std::uint64_t source_offset, std::uint64_t offset, std::uint64_t length) override;
+  int copy(BlockFile& source, std::uint64_t source_offset, std::uint64_t offset, std::uint64_t length) override;
   std::int64_t size() override;
   [[nodiscard]] const std::string& name() const override { return name_; }
   [[nodiscard]] int native_handle() const override { return direct_ ? direct_.get() : fd_.get(); }
