@@ -3,6 +3,7 @@
 #   make            release build into build/release        make test     install packages, build, run every test
 #   make demo       a guided run on a real device           make bench    measure against loop and qemu
 #   make asan       tests under ASan + UBSan                make tsan     unit tests under TSan
+#   make vmtest    device tests on other kernels, in virtual machines
 #   make fuzz       each fuzz target FUZZ_SECONDS long      make install  DESTDIR= PREFIX=/usr
 #   make deb        a Debian package
 #   make tidy       clang-tidy over the tree                make format-check   clang-format, dry
@@ -12,10 +13,11 @@ PREFIX  ?= /usr
 DESTDIR ?=
 JOBS    ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
+VM_SUITE ?= normal
 
 RELEASE := build/release
 
-.PHONY: all build deps test demo bench asan tsan fuzz install deb tidy format-check check clean
+.PHONY: all build deps test vmtest demo bench asan tsan fuzz install deb tidy format-check check clean
 
 all: build
 
@@ -26,9 +28,15 @@ deps:
 	@tools/install-deps.sh build
 
 test:
-	@tools/install-deps.sh build test
+	@tools/install-deps.sh build test vm
 	@tools/build.sh release $(JOBS)
 	@tools/run-tests.sh $(RELEASE)
+
+# VM_SUITE=quick, normal or full: how many of the device scripts, see tests/vm/README.md
+vmtest:
+	@tools/install-deps.sh build test vm
+	@tools/build.sh release $(JOBS) ploop ploopd
+	@PLOOP_VM_SUITE=$(VM_SUITE) tools/run-tests.sh $(RELEASE) -L vm
 
 demo:
 	@tools/install-deps.sh build demo
@@ -43,7 +51,7 @@ bench:
 asan:
 	@tools/install-deps.sh build test
 	@tools/build.sh asan $(JOBS)
-	@tools/run-tests.sh build/asan --sanitizer -LE 'device|tools'
+	@tools/run-tests.sh build/asan --sanitizer -LE 'device|tools|vm'
 
 tsan:
 	@tools/install-deps.sh build test

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs the Debian packages that building, testing, measuring or fuzzing need.
 #
-#   tools/install-deps.sh [build] [test] [bench] [fuzz] [man]      (default: build test)
+#   tools/install-deps.sh [build] [test] [bench] [fuzz] [man] [vm]      (default: build test)
 #
 # Does nothing, and does not touch the network, when everything is there already. Runs apt-get as root or through
 # sudo. On a system without apt-get it prints what is needed and leaves the rest to the reader.
@@ -11,7 +11,7 @@ packages_of() {
   case $1 in
     build) echo g++ cmake ninja-build pkg-config python3 \
                 libexpected-dev libfmt-dev libcli11-dev libpugixml-dev nlohmann-json3-dev \
-                liburing-dev libmd-dev libfdisk-dev libblkid-dev libmount-dev uuid-dev \
+                liburing-dev libseccomp-dev libmd-dev libfdisk-dev libblkid-dev libmount-dev uuid-dev \
                 libgtest-dev libgmock-dev ;;
     test)  echo qemu-utils fio e2fsprogs xfsprogs btrfs-progs xz-utils bzip2 util-linux mount procps socat ;;
     demo)  echo qemu-utils e2fsprogs util-linux mount ;;
@@ -19,7 +19,8 @@ packages_of() {
     fuzz)  echo clang-14 libclang-rt-14-dev llvm-14 ;;
     tidy)  echo clang-14 clang-tidy-14 clang-format-14 ;;
     man)   echo pandoc ;;
-    *)     echo "install-deps: unknown group '$1' (build test demo bench fuzz tidy man)" >&2; exit 2 ;;
+    vm)    echo qemu-system-x86 seabios busybox-static cpio kmod xz-utils zstd debian-archive-keyring ;;
+    *)     echo "install-deps: unknown group '$1' (build test demo bench fuzz tidy man vm)" >&2; exit 2 ;;
   esac
 }
 

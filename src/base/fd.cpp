@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -20,6 +21,15 @@ Result<Fd> open_file(const std::string& path, int flags, unsigned mode, ExitCode
   const int fd = ::open(path.c_str(), flags | O_CLOEXEC, mode);
   if (fd < 0) return fail_errno(code, "open " + path);
   return Fd{fd};
+}
+
+int file_status(int fd, struct stat& status) {
+#if defined(__x86_64__) || defined(__aarch64__)
+  // The library's structure is the kernel's here.
+  return static_cast<int>(::syscall(SYS_fstat, fd, &status));
+#else
+  return ::fstat(fd, &status);
+#endif
 }
 
 Result<Fd> duplicate(const Fd& fd) {

@@ -1,6 +1,8 @@
 // An owned file descriptor and the few whole-file helpers everybody needs.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <cstddef>
 #include <span>
 #include <string>
@@ -39,6 +41,10 @@ class Fd {
 
 /// open(2) with O_CLOEXEC added; fails with `code` and "open PATH".
 Result<Fd> open_file(const std::string& path, int flags, unsigned mode = 0, ExitCode code = ExitCode::Open);
+
+/// fstat(2), by the system call of that name: newer C libraries ask by an empty path instead, and a process that may not use paths
+/// must not even do that. 0, or -1 and errno.
+int file_status(int fd, struct stat& status);
 
 /// A duplicate with close-on-exec.
 Result<Fd> duplicate(const Fd& fd);

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -68,6 +69,16 @@ void exchange(Fd input, std::string_view data, Fd output, std::size_t limit, std
 
 }  // namespace
 
+void expect_children() { ::signal(SIGCHLD, SIG_DFL); }
+
+int wait_for_child(pid_t pid) {
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0) {
+    if (errno != EINTR) return -1;
+  }
+  return status;
+}
+
 Result<std::string> find_program(const std::string& name) {
   if (name.find('/') != std::string::npos) return name;
   for (const char* dir : {"/sbin", "/bin", "/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"}) {
@@ -120,10 +131,8 @@ Result<RunResult> run_program(const std::vector<std::string>& argv, const RunOpt
 
   RunResult result;
   exchange(std::move(in.write_end), options.input, std::move(out.read_end), options.limit, result.output);
-  int status = 0;
-  while (::waitpid(pid, &status, 0) < 0) {
-    if (errno != EINTR) return fail_errno(ExitCode::System, "wait for " + program);
-  }
+  const int status = wait_for_child(pid);
+  if (status < 0) return fail_errno(ExitCode::System, "wait for " + program);
   result.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return result;
 }

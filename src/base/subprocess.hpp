@@ -1,6 +1,8 @@
 // Running other programs: fixed search list, clean descriptors, no shell.
 #pragma once
 
+#include <sys/types.h>
+
 #include <string>
 #include <vector>
 
@@ -18,6 +20,13 @@ struct RunResult {
   int status = 0;      ///< exit status, or 128 + signal
   std::string output;  ///< stdout and stderr, in order of arrival
 };
+
+/// An ignored SIGCHLD is inherited through exec, and then no child can be waited for: undoes it. To be called once, when a program
+/// of ours that has children starts.
+void expect_children();
+
+/// Waits for the end of a child of this process; gives the status that waitpid(2) gives, -1 when it is no child.
+int wait_for_child(pid_t pid);
 
 /// Absolute path of a program, looked up in /sbin /bin /usr/sbin /usr/bin /usr/local/sbin /usr/local/bin only.
 Result<std::string> find_program(const std::string& name);

@@ -36,6 +36,7 @@ constexpr std::array kCommands = {
     Command{&kMergeText, run_merge},
     Command{&kGrowText, run_grow},
     Command{&kStatText, run_stat},
+    Command{&kUpgradeText, run_upgrade},
     Command{&kStopText, run_stop},
     Command{&kStartText, run_start},
     Command{&kClearText, run_clear},

@@ -23,6 +23,7 @@
 #include "ops/restore_descriptor.hpp"
 #include "ops/snapshot_list.hpp"
 #include "ops/umount.hpp"
+#include "ops/upgrade.hpp"
 
 namespace ploop::cli {
 
@@ -104,6 +105,7 @@ Parsed<ops::RestoreOptions> parse_restore_descriptor(const Words& args);
 Parsed<SnapshotListArguments> parse_snapshot_list(const Words& args);
 Parsed<DeleteArguments> parse_delete(const Words& args);
 Parsed<StatArguments> parse_stat(const Words& args);
+Parsed<ops::UpgradeOptions> parse_upgrade(const Words& args);
 
 ExitCode run_init(Console& console, const Words& args);
 ExitCode run_mount(Console& console, const Words& args);
@@ -126,11 +128,12 @@ ExitCode run_clear(Console& console, const Words& args);
 ExitCode run_delete(Console& console, const Words& args);
 ExitCode run_getdev(Console& console, const Words& args);
 ExitCode run_stat(Console& console, const Words& args);
+ExitCode run_upgrade(Console& console, const Words& args);
 
 extern const CommandText kCopyText;
 extern const CommandText kConvertText, kGrowText, kMergeText, kReplaceText, kResizeText, kBalloonText;
 extern const CommandText kInitText, kMountText, kUmountText, kInfoText, kListText, kCheckText, kRestoreDescriptorText,
-    kSnapshotListText, kStartText, kStopText, kClearText, kDeleteText, kGetdevText, kStatText;
+    kSnapshotListText, kStartText, kStopText, kClearText, kDeleteText, kGetdevText, kStatText, kUpgradeText;
 
 /// Prints what was asked for; ExitCode::Write when that fails.
 ExitCode answer(const Console& console, std::string_view text);

@@ -1,6 +1,7 @@
 // ploop info
 #include <fmt/format.h>
 
+#include "base/log.hpp"
 #include "base/paths.hpp"
 #include "base/units.hpp"
 #include "cli/commands.hpp"
@@ -47,6 +48,7 @@ Result<std::string> geometry_lines(const std::string& descriptor) {
 Result<std::string> device_lines(const std::string& descriptor) {
   const ops::DiskDevice d = TRY(ops::disk_device(descriptor));
   if (d.device.empty()) return std::string("device:\t\t\n");
+  if (!d.survives_crash) log_error("Warning: this kernel can't hand requests to another daemon: if {}'s dies, so does the device", d.device);
   return fmt::format("device:\t\t{}\npartition:\t{}\n", d.device, d.partition);
 }
 
@@ -68,6 +70,7 @@ void add_geometry(Json& answer, const ops::DiskGeometry& g) {
 void add_device(Json& answer, const ops::DiskDevice& d) {
   answer["device"] = name_or_null(d.device);
   answer["partition"] = name_or_null(d.partition);
+  answer["survives_crash"] = d.device.empty() ? Json(nullptr) : Json(d.survives_crash);
 }
 
 Json usage_object(const fs::Usage& usage) {

@@ -13,7 +13,7 @@ namespace ploop::cli {
 const CommandText kInitText = {
     "init", "make a new disk: image, file system, descriptor",
     "init -s SIZE [-f FORMAT] [-v VERSION] [-t FSTYPE] [-b BLOCKSIZE] [-B FSBLOCK]\n"
-    "     [-n|--nolazy] IMAGE",
+    "     [-n|--nolazy] [--transport=NAME] IMAGE",
     "Makes IMAGE and, beside it, DiskDescriptor.xml. Neither may exist yet. Unless -t none\n"
     "is given the disk gets a partition table and a file system, which needs root.\n"
     "\n"
@@ -26,6 +26,9 @@ const CommandText kInitText = {
     "                 2048 (1 MiB) is the default\n"
     "  -B FSBLOCK     size of a block of the file system in bytes, 4096 by default\n"
     "  -n, --nolazy   write all tables of the file system now, not when it is mounted\n"
+    "  --transport=NAME\n"
+    "                 how the kernel reaches the image while it gets its file system: ublk,\n"
+    "                 fuse, or auto (default: ublk where the kernel has it)\n"
     "  -h, --help     this text\n"
     "\n"
     "Examples:\n"
@@ -60,7 +63,7 @@ image::CreateFormat create_format(FormatWord word) {
 }  // namespace
 
 Parsed<ops::InitOptions> parse_init(const Words& args) {
-  std::optional<std::string> size, format, version, type, blocksize, fs_block;
+  std::optional<std::string> size, format, version, type, blocksize, fs_block, transport;
   bool nolazy = false;
   Arguments arguments(kInitText);
   arguments.value("-s", size);
@@ -70,9 +73,11 @@ Parsed<ops::InitOptions> parse_init(const Words& args) {
   arguments.value("-b", blocksize);
   arguments.value("-B", fs_block);
   arguments.flag("-n,--nolazy", nolazy);
+  arguments.value("--transport", transport);
   const Words operands = PARSED(arguments.parse(args));
 
   ops::InitOptions options;
+  options.transport = transport.value_or(options.transport);
   if (size) options.size_sectors = PARSED(parse_size(kInitText, 's', *size));
   if (format) options.format = create_format(PARSED(parse_format(kInitText, *format)));
   if (version) options.version = format::Version{static_cast<std::uint8_t>(PARSED(parse_version(kInitText, *version)))};

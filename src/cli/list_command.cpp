@@ -61,7 +61,11 @@ Json json_of(const ops::DeviceRow& row) {
           {"read_only", state.read_only},
           {"backing_device", name_json(state.backing_device)},
           {"transport", state.transport},
-          {"daemon_pid", state.guardian_pid}};
+          {"sandbox", state.sandbox},
+          {"can_resize", state.can_resize},
+          {"survives_crash", state.can_resend},
+          {"daemon_pid", state.guardian_pid},
+          {"daemon_version", state.program.empty() ? Json(nullptr) : Json(state.program)}};
 }
 
 std::string json_of(const std::vector<ops::DeviceRow>& rows) {

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "base/subprocess.hpp"
 #include "cli/mount_helper.hpp"
 #include "cli/program.hpp"
 #include "cli/signals.hpp"
@@ -19,6 +20,7 @@ void ensure_standard_descriptors() {
 
 int main(int argc, char** argv) {
   ensure_standard_descriptors();
+  ploop::expect_children();
   // Lives until the process ends: the thread that watches signals uses it.
   static ploop::cli::Console console;
   ploop::set_log_sink([](ploop::LogLevel level, const std::string& line) { console.message(level, line); });

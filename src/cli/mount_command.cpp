@@ -31,7 +31,10 @@ const CommandText kMountText = {
     "                 use this image although the descriptor names a place outside of its\n"
     "                 own directory; once for each such image\n"
     "  --transport=NAME\n"
-    "                 how the kernel reaches the image; fuse is the default\n"
+    "                 how the kernel reaches the image: ublk, ublk:zero-copy, fuse, or auto\n"
+    "                 (default: ublk where the kernel has it)\n"
+    "  --require-sandbox\n"
+    "                 fail when the device's daemon can't be confined in full on this system\n"
     "  -h, --help     this text\n"
     "\n"
     "Examples:\n"
@@ -54,6 +57,7 @@ Parsed<ops::MountOptions> parse_mount(const Words& args) {
   arguments.value("-u", uuid);
   arguments.value("-c", component);
   arguments.value("--transport", transport);
+  arguments.flag("--require-sandbox", options.require_sandbox);
   arguments.values("--allow-external", options.allow_external);
   options.operands = PARSED(arguments.parse(args));
 

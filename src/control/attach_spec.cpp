@@ -67,22 +67,25 @@ Result<std::vector<DeltaSpec>> deltas_from_json(const Json& object) {
 }
 
 std::string encode_attach_spec(const AttachSpec& spec) {
-  return to_line(Json{{"device_number", spec.device_number},
-                      {"deltas", deltas_to_json(spec.deltas)},
-                      {"raw_cluster_sectors", spec.raw_cluster_sectors},
-                      {"read_only", spec.read_only},
-                      {"merging", spec.merging},
-                      {"component", spec.component},
-                      {"descriptor", bytes_to_json(spec.descriptor)},
-                      {"transport", spec.transport},
-                      {"on_enospc", std::string(spec.on_enospc == OnEnospc::Fail ? kFail : kWait)}});
+  Json json{{"device_number", spec.device_number},
+            {"deltas", deltas_to_json(spec.deltas)},
+            {"raw_cluster_sectors", spec.raw_cluster_sectors},
+            {"read_only", spec.read_only},
+            {"merging", spec.merging},
+            {"component", spec.component},
+            {"descriptor", bytes_to_json(spec.descriptor)},
+            {"transport", spec.transport},
+            {"on_enospc", std::string(spec.on_enospc == OnEnospc::Fail ? kFail : kWait)}};
+  // Said only when it is wanted: a daemon that does not know it is right to refuse then.
+  if (spec.require_sandbox) json["require_sandbox"] = true;
+  return to_line(json);
 }
 
 Result<AttachSpec> decode_attach_spec(std::string_view text) {
   const Json json = TRY(parse_object(text, kWhat));
   TRY(only_fields(json,
                   {"device_number", "deltas", "raw_cluster_sectors", "read_only", "merging", "component", "descriptor", "transport",
-                   "on_enospc"},
+                   "on_enospc", "require_sandbox"},
                   kWhat));
   AttachSpec spec;
   spec.device_number = TRY(number_field<int>(json, "device_number"));
@@ -97,6 +100,7 @@ Result<AttachSpec> decode_attach_spec(std::string_view text) {
   const std::string on_enospc = TRY(string_field(json, "on_enospc"));
   if (on_enospc != kWait && on_enospc != kFail) return fail(ExitCode::Protocol, "\"on_enospc\" is neither wait nor fail");
   spec.on_enospc = on_enospc == kFail ? OnEnospc::Fail : OnEnospc::Wait;
+  if (json.contains("require_sandbox")) spec.require_sandbox = TRY(bool_field(json, "require_sandbox"));
   TRY(check_limits(spec));
   return spec;
 }

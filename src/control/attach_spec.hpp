@@ -38,8 +38,9 @@ struct AttachSpec {
   bool merging = false;           ///< go on with a live merge: the last delta is drained into the one below, both are written
   std::string component;          ///< "" is the default component
   std::string descriptor;         ///< absolute path of DiskDescriptor.xml, informational; may be ""
-  std::string transport = "fuse";
+  std::string transport = "auto";  ///< a name of --transport; "auto": the daemon takes ublk where the kernel can do it
   OnEnospc on_enospc = OnEnospc::Wait;
+  bool require_sandbox = false;   ///< refuse when a part of the worker's sandbox can't be had
   bool operator==(const AttachSpec&) const = default;
 };
 

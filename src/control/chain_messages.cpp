@@ -26,10 +26,37 @@ Result<CommitPoint> commit_from_json(const Json& object) {
   return point;
 }
 
+Result<std::vector<DeltaSpec>> absolute_deltas_from_json(const Json& object) {
+  std::vector<DeltaSpec> deltas = TRY(deltas_from_json(object));
+  for (const DeltaSpec& delta : deltas) {
+    if (!delta.path.starts_with('/')) return fail(ExitCode::Param, "Image path is not absolute: " + delta.path);
+  }
+  return deltas;
+}
+
+/// "known" may be left out.
+Result<std::vector<std::string>> paths_from_json(const Json& object) {
+  std::vector<std::string> paths;
+  const auto known = object.find("known");
+  if (known == object.end()) return paths;
+  if (!known->is_array() || known->size() > kMaxDeltas) return fail(ExitCode::Protocol, "\"known\" is no list of images");
+  for (const Json& path : *known) paths.push_back(TRY(bytes_from_json(path, "known")));
+  return paths;
+}
+
 }  // namespace
 
+std::vector<std::string> paths_of(const std::vector<DeltaSpec>& deltas) {
+  std::vector<std::string> paths;
+  for (const DeltaSpec& delta : deltas) paths.push_back(delta.path);
+  return paths;
+}
+
 std::string encode_chain_change(const ChainChange& change) {
+  Json known = Json::array();
+  for (const std::string& path : change.known) known.push_back(bytes_to_json(path));
   return to_line(Json{{"deltas", deltas_to_json(change.deltas)},
+                      {"known", std::move(known)},
                       {"size_sectors", change.size_sectors},
                       {"level", change.level},
                       {"commit", commit_to_json(change.commit)}});
@@ -37,12 +64,10 @@ std::string encode_chain_change(const ChainChange& change) {
 
 Result<ChainChange> decode_chain_change(std::string_view text) {
   const Json json = TRY(parse_object(text, "chain change"));
-  TRY(only_fields(json, {"deltas", "size_sectors", "level", "commit"}, "chain change"));
+  TRY(only_fields(json, {"deltas", "known", "size_sectors", "level", "commit"}, "chain change"));
   ChainChange change;
-  change.deltas = TRY(deltas_from_json(json));
-  for (const DeltaSpec& delta : change.deltas) {
-    if (!delta.path.starts_with('/')) return fail(ExitCode::Param, "Image path is not absolute: " + delta.path);
-  }
+  change.deltas = TRY(absolute_deltas_from_json(json));
+  change.known = TRY(paths_from_json(json));
   change.size_sectors = TRY(unsigned_field(json, "size_sectors"));
   change.level = TRY(number_field<std::uint32_t>(json, "level"));
   change.commit = TRY(commit_from_json(json));
@@ -64,6 +89,21 @@ Result<ChainState> decode_chain_state(std::string_view text) {
   state.size_sectors = TRY(unsigned_field(json, "size_sectors"));
   state.commit = TRY(commit_from_json(json));
   return state;
+}
+
+std::string encode_permission(const Permission& permission) {
+  return to_line(
+      Json{{"deltas", deltas_to_json(permission.deltas)}, {"merge", permission.merge}, {"commit", commit_to_json(permission.commit)}});
+}
+
+Result<Permission> decode_permission(std::string_view text) {
+  const Json json = TRY(parse_object(text, "permission"));
+  TRY(only_fields(json, {"deltas", "merge", "commit"}, "permission"));
+  Permission permission;
+  permission.deltas = TRY(absolute_deltas_from_json(json));
+  permission.merge = TRY(bool_field(json, "merge"));
+  permission.commit = TRY(commit_from_json(json));
+  return permission;
 }
 
 std::string encode_maintenance(const MaintenanceState& state) {

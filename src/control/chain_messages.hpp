@@ -23,15 +23,29 @@ struct CommitPoint {
 /// What the device is to become. Each method uses its part.
 struct ChainChange {
   std::vector<DeltaSpec> deltas;   ///< push_delta: the new top; set_lower: all levels below the top, base first
+  std::vector<std::string> known;  ///< the device's images as the command knows them, base first; empty: does not matter
   std::uint64_t size_sectors = 0;  ///< grow
   std::uint32_t level = 0;         ///< lend
   CommitPoint commit;
   bool operator==(const ChainChange&) const = default;
 };
 
+std::vector<std::string> paths_of(const std::vector<DeltaSpec>& deltas);
+
 /// ExitCode::Protocol for malformed text, ExitCode::Param for paths that are not absolute or a rename between directories.
 std::string encode_chain_change(const ChainChange& change);
 Result<ChainChange> decode_chain_change(std::string_view text);
+
+/// A command to the guardian, before it asks the worker for a change: what the guardian may do for the worker then. The worker reads
+/// untrusted images, so it is not believed when it says what a command wants.
+struct Permission {
+  std::vector<DeltaSpec> deltas;  ///< files that may be opened so and become levels
+  bool merge = false;             ///< the level below the top may be written and become the top
+  CommitPoint commit;             ///< the rename that may be made
+  bool operator==(const Permission&) const = default;
+};
+std::string encode_permission(const Permission& permission);
+Result<Permission> decode_permission(std::string_view text);
 
 /// Worker to guardian: the device as it is from now on, once the commit point is passed.
 struct ChainState {

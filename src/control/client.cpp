@@ -6,6 +6,7 @@
 
 #include <cerrno>
 
+#include "control/json.hpp"
 #include "control/line_buffer.hpp"
 #include "control/protocol.hpp"
 #include "control/process.hpp"
@@ -17,7 +18,16 @@ namespace {
 /// A state names every image, so answers may be longer than requests.
 constexpr std::size_t kMaxReply = 8u << 20;
 
+/// More than the guardian takes for the way there and back.
+constexpr auto kUpgradeTimeout = std::chrono::seconds(150);
+
 using Clock = std::chrono::steady_clock;
+
+/// A worker that died, and has a successor unless the whole device is gone.
+Error daemon_ended() {
+  return errno_error(ExitCode::System, ECONNRESET,
+                     "The daemon of the device ended before it answered; if the device is still there, run the command again");
+}
 
 /// More bytes from the socket, at most until the deadline.
 Result<std::string> receive(const Fd& socket, Clock::time_point deadline) {
@@ -30,8 +40,8 @@ Result<std::string> receive(const Fd& socket, Clock::time_point deadline) {
     char bytes[4096];
     const ssize_t n = ::read(socket.get(), bytes, sizeof bytes);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return fail_errno(ExitCode::System, "hear from the device");
-    if (n == 0) return fail(errno_error(ExitCode::System, ECONNRESET, "hear from the device"));
+    if (n < 0 && errno != ECONNRESET) return fail_errno(ExitCode::System, "hear from the device");
+    if (n <= 0) return fail(daemon_ended());
     return std::string(bytes, static_cast<std::size_t>(n));
   }
 }
@@ -50,7 +60,21 @@ Status send_all(const Fd& socket, std::string_view bytes) {
 }  // namespace
 
 Result<Client> Client::connect(int device_number) {
-  return Client(TRY(connect_to(control_path(device_number))));
+  return Client(device_number, TRY(connect_to(control_path(device_number))));
+}
+
+Result<Client> Client::connect_admin(int device_number) {
+  return Client(device_number, TRY(connect_to(admin_path(device_number))));
+}
+
+Result<UpgradeResult> Client::upgrade(const std::string& program) {
+  set_timeout(kUpgradeTimeout);
+  const std::string answer = TRY(call("upgrade", to_line({{"program", program}})));
+  const Json json = TRY(parse_object(answer, "answer to upgrade"));
+  UpgradeResult result;
+  result.from = TRY(string_field(json, "from"));
+  result.to = TRY(string_field(json, "to"));
+  return result;
 }
 
 Result<std::string> Client::call(const std::string& method, const std::string& params,
@@ -94,11 +118,24 @@ Status Client::change(const std::string& method, const ChainChange& change) {
   return {};
 }
 
-Status Client::push_delta(const DeltaSpec& top, const CommitPoint& commit) {
-  return change("push_delta", {.deltas = {top}, .size_sectors = 0, .level = 0, .commit = commit});
+Status Client::permitted_change(const std::string& method, const ChainChange& change, const Permission& permission,
+                                const std::function<void(std::string_view)>& on_event) {
+  // Past the worker, to the guardian. When this command is killed the permission stays, since the worker may be about to use it, until
+  // another command comes.
+  Client guardian = TRY(connect_admin(number_));
+  TRY(guardian.call("authorize", encode_permission(permission)));
+  const Result<std::string> changed = call(method, encode_chain_change(change), on_event);
+  ignore(guardian.call("revoke"), "it also ends with the next permission");
+  if (!changed) return fail(changed.error());
+  return {};
 }
 
-Status Client::merge_top(const CommitPoint& commit, const std::function<void(std::uint64_t, std::uint64_t)>& progress,
+Status Client::push_delta(const DeltaSpec& top, const CommitPoint& commit) {
+  return permitted_change("push_delta", {.deltas = {top}, .known = {}, .size_sectors = 0, .level = 0, .commit = commit},
+                          {.deltas = {top}, .merge = false, .commit = commit});
+}
+
+Status Client::merge_top(const std::vector<DeltaSpec>& known, const CommitPoint& commit, const std::function<void(std::uint64_t, std::uint64_t)>& progress,
                          const std::function<bool()>& cancelled) {
   bool told = false;
   const auto on_event = [&](std::string_view text) {
@@ -111,21 +148,22 @@ Status Client::merge_top(const CommitPoint& commit, const std::function<void(std
     request.method = "cancel_merge";
     ignore(send_all(socket_, encode_request(request)), "the merge's own answer says what became of it");
   };
-  const ChainChange change{.deltas = {}, .size_sectors = 0, .level = 0, .commit = commit};
-  TRY(call("merge_top", encode_chain_change(change), on_event));
-  return {};
+  const ChainChange change{.deltas = {}, .known = paths_of(known), .size_sectors = 0, .level = 0, .commit = commit};
+  return permitted_change("merge_top", change, {.deltas = {}, .merge = true, .commit = commit}, on_event);
 }
 
 Status Client::lend(std::size_t level) {
-  return change("lend", {.deltas = {}, .size_sectors = 0, .level = static_cast<std::uint32_t>(level), .commit = {}});
+  return change("lend", {.deltas = {}, .known = {}, .size_sectors = 0, .level = static_cast<std::uint32_t>(level), .commit = {}});
 }
 
-Status Client::set_lower(const std::vector<DeltaSpec>& lower, const CommitPoint& commit) {
-  return change("set_lower", {.deltas = lower, .size_sectors = 0, .level = 0, .commit = commit});
+Status Client::set_lower(const std::vector<DeltaSpec>& known, const std::vector<DeltaSpec>& lower, const CommitPoint& commit) {
+  return permitted_change("set_lower", {.deltas = lower, .known = paths_of(known), .size_sectors = 0, .level = 0, .commit = commit},
+                          {.deltas = lower, .merge = false, .commit = commit});
 }
 
 Status Client::grow(std::uint64_t size_sectors, const CommitPoint& commit) {
-  return change("grow", {.deltas = {}, .size_sectors = size_sectors, .level = 0, .commit = commit});
+  return permitted_change("grow", {.deltas = {}, .known = {}, .size_sectors = size_sectors, .level = 0, .commit = commit},
+                          {.deltas = {}, .merge = false, .commit = commit});
 }
 
 Result<MaintenanceState> Client::maintenance() { return decode_maintenance(TRY(call("maintenance"))); }

@@ -25,7 +25,11 @@ std::string encode_device_state(const DeviceState& state) {
                       {"component", state.component},
                       {"descriptor", bytes_to_json(state.descriptor)},
                       {"transport", state.transport},
-                      {"can_resend", state.can_resend}});
+                      {"can_resend", state.can_resend},
+                      {"can_resize", state.can_resize},
+                      {"sandbox", state.sandbox},
+                      {"sandbox_required", state.sandbox_required},
+                      {"program", state.program}});
 }
 
 Result<DeviceState> decode_device_state(std::string_view text) {
@@ -49,6 +53,11 @@ Result<DeviceState> decode_device_state(std::string_view text) {
   state.descriptor = TRY(bytes_from_json(json["descriptor"], "descriptor"));
   state.transport = TRY(string_field(json, "transport"));
   state.can_resend = TRY(bool_field(json, "can_resend"));
+  if (json.contains("sandbox")) state.sandbox = TRY(strings_field(json, "sandbox"));
+  if (json.contains("sandbox_required")) state.sandbox_required = TRY(bool_field(json, "sandbox_required"));
+  // Older daemons' devices all can.
+  if (json.contains("can_resize")) state.can_resize = TRY(bool_field(json, "can_resize"));
+  if (json.contains("program")) state.program = TRY(string_field(json, "program"));
   return state;
 }
 

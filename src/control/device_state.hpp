@@ -26,8 +26,12 @@ struct DeviceState {
   std::vector<DeltaSpec> deltas;    ///< base first
   std::string component;            ///< "" is the default component
   std::string descriptor;           ///< "" when attached from a list of images
-  std::string transport;            ///< "fuse"
+  std::string transport;            ///< "fuse", "ublk" or another of ublk's names
   bool can_resend = false;          ///< the kernel can hand unanswered requests to a successor of the worker
+  std::vector<std::string> sandbox; ///< the parts that confine the worker: "capabilities", "ring", "landlock", "seccomp"
+  bool sandbox_required = false;    ///< attached so that a missing part would have been an error
+  bool can_resize = true;           ///< the block device can grow while it runs
+  std::string program;              ///< version of the ploopd that serves; "" when it is older than this member
   bool operator==(const DeviceState&) const = default;
 };
 

@@ -118,6 +118,17 @@ Result<bool> bool_field(const Json& object, const char* name) {
   return it->get<bool>();
 }
 
+Result<std::vector<std::string>> strings_field(const Json& object, const char* name) {
+  const auto it = object.find(name);
+  if (it == object.end() || !it->is_array()) return bad_field(name, "a list");
+  std::vector<std::string> strings;
+  for (const Json& item : *it) {
+    if (!item.is_string()) return bad_field(name, "a list of strings");
+    strings.push_back(item.get<std::string>());
+  }
+  return strings;
+}
+
 Result<std::int64_t> signed_field(const Json& object, const char* name) {
   const auto it = object.find(name);
   if (it == object.end() || !it->is_number_integer()) return bad_field(name, "a whole number");

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/result.hpp"
 #include "control/attach_spec.hpp"
@@ -38,6 +39,8 @@ Status only_fields(const Json& object, std::initializer_list<std::string_view> a
 
 Result<std::string> string_field(const Json& object, const char* name);
 Result<bool> bool_field(const Json& object, const char* name);
+/// A list of strings, all of them short.
+Result<std::vector<std::string>> strings_field(const Json& object, const char* name);
 Result<std::int64_t> signed_field(const Json& object, const char* name);
 Result<std::uint64_t> unsigned_field(const Json& object, const char* name);
 

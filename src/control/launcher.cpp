@@ -5,16 +5,19 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <cstdlib>
+#include <utility>
 #include <vector>
 
 #include "base/fd.hpp"
 #include "base/paths.hpp"
+#include "base/subprocess.hpp"
 #include "control/client.hpp"
 #include "control/json.hpp"
 #include "control/line_buffer.hpp"
@@ -62,10 +65,7 @@ Status spawn_daemon(const std::string& program, const Fd& order, const Fd& resul
     if (grandchild == 0) become_daemon(program.c_str(), order.get(), result.get());
     ::_exit(grandchild < 0 ? 1 : 0);
   }
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  if (status != 0) return fail(ExitCode::System, "Can't start " + program);
+  if (wait_for_child(child) != 0) return fail(ExitCode::System, "Can't start " + program);
   return {};
 }
 
@@ -123,12 +123,19 @@ bool wait_for_end(const Fd& process, Clock::time_point deadline) {
 }
 
 /// For a device that does not answer: ends its guardian, which takes everything else with it.
-Status terminate(const Fd& guardian) {
+Status terminate(const Fd& guardian, int number) {
   for (const int signal : {SIGTERM, SIGKILL}) {
     ::syscall(SYS_pidfd_send_signal, guardian.get(), signal, nullptr, 0);
-    if (wait_for_end(guardian, Clock::now() + kTermTimeout)) return cleanup_stale();
+    if (wait_for_end(guardian, Clock::now() + kTermTimeout)) return clean_dead_device(number);
   }
   return fail(errno_error(ExitCode::DeviceIoctl, ETIMEDOUT, "end the device's daemon"));
+}
+
+/// Tells one kept log from the next: inode and time of change; zeros for none.
+std::pair<ino_t, std::int64_t> last_failure(int number) {
+  struct stat st {};
+  if (::stat(failed_log_path(number).c_str(), &st) != 0) return {0, 0};
+  return {st.st_ino, st.st_ctim.tv_sec * 1'000'000'000 + st.st_ctim.tv_nsec};
 }
 
 bool is_executable(const std::string& path) { return ::access(path.c_str(), X_OK) == 0; }
@@ -156,7 +163,10 @@ Result<std::string> find_daemon() {
 
 Result<Attachment> attach_device(const AttachSpec& spec) {
   const std::string program = TRY(find_daemon());
-  const Fd order = TRY(file_with(encode_attach_spec(spec)));
+  AttachSpec wanted = spec;
+  const char* transport = std::getenv("PLOOP_TRANSPORT");
+  if (spec.transport == "auto" && transport != nullptr && *transport != '\0') wanted.transport = transport;
+  const Fd order = TRY(file_with(encode_attach_spec(wanted)));
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return fail_errno(ExitCode::System, "make a socket pair");
   Fd lifeline{ends[0]};
@@ -180,10 +190,11 @@ Status Lifeline::keep() {
 Status detach_device(const DeviceState& state, const DetachOptions& options) {
   const Clock::time_point deadline = Clock::now() + options.timeout;
   const Fd guardian = open_guardian(state);
-  if (!guardian) return cleanup_stale();
+  if (!guardian) return clean_dead_device(state.number);
+  const auto failures_before = last_failure(state.number);
   Result<Client> client = Client::connect(state.number);
   if (!client) {
-    if (client.error().sys_errno == ECONNREFUSED || client.error().sys_errno == ENOENT) return terminate(guardian);
+    if (client.error().sys_errno == ECONNREFUSED || client.error().sys_errno == ENOENT) return terminate(guardian, state.number);
     return fail(std::move(client).error());
   }
   client->set_timeout(options.timeout);
@@ -194,6 +205,8 @@ Status detach_device(const DeviceState& state, const DetachOptions& options) {
   if (!wait_for_end(guardian, deadline)) {
     return fail(errno_error(ExitCode::DeviceIoctl, ETIMEDOUT, "wait for the end of the device's daemon"));
   }
+  // It was ending by itself already and did not wait to answer; had anything gone wrong, its log would have been kept.
+  if (!detached && detached.error().sys_errno == ECONNRESET && last_failure(state.number) == failures_before) return {};
   return detached;
 }
 

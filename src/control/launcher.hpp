@@ -33,6 +33,8 @@ struct Attachment {
   Lifeline lifeline;
 };
 
+/// A transport of "auto" is the one that $PLOOP_TRANSPORT names, if it does.
+///
 /// Starts a daemon and waits until the block device answers (at most 60 s). The error is the daemon's own: ExitCode::Mount "Image X already used by device /dev/ploopN" for a busy image, ExitCode::Device when
 /// no number is free, ExitCode::Open, ExitCode::Format, ExitCode::InUse and so on for images.
 /// Device nodes are not made here; the daemon removes them (/dev/ploopN and partitions) when it ends.

@@ -12,6 +12,7 @@ class LineBuffer {
  public:
   explicit LineBuffer(std::size_t limit) : limit_(limit) {}
   void append(std::string_view bytes) { bytes_.append(bytes); }
+  [[nodiscard]] bool empty() const { return bytes_.empty(); }
   /// The next complete line without its newline.
   std::optional<std::string> next() {
     const std::size_t end = bytes_.find('\n');

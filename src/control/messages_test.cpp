@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "control/attach_spec.hpp"
+#include "control/chain_messages.hpp"
 #include "control/device_state.hpp"
 #include "control/protocol.hpp"
 #include "control/shrink_messages.hpp"
@@ -18,6 +19,7 @@ AttachSpec three_images() {
   spec.component = "backup";
   spec.descriptor = "/vz/DiskDescriptor.xml";
   spec.on_enospc = OnEnospc::Fail;
+  spec.require_sandbox = true;
   return spec;
 }
 
@@ -35,7 +37,10 @@ DeviceState some_state() {
   state.deltas = three_images().deltas;
   state.component = "c";
   state.transport = "fuse";
+  state.can_resize = false;
   state.can_resend = true;
+  state.sandbox = {"capabilities", "seccomp"};
+  state.sandbox_required = true;
   return state;
 }
 
@@ -43,6 +48,15 @@ std::string replaced(std::string text, const std::string& what, const std::strin
   const std::size_t at = text.find(what);
   EXPECT_NE(at, std::string::npos) << what << " in " << text;
   return at == std::string::npos ? text : text.replace(at, what.size(), with);
+}
+
+TEST(Outcome, SurvivesTheWay) {
+  EXPECT_EQ(encode_outcome({}), "{}");
+  EXPECT_TRUE(decode_outcome(encode_outcome({})));
+  const Status back = decode_outcome(encode_outcome(fail(errno_error(ExitCode::Fsync, 5, "flush"))));
+  ASSERT_FALSE(back);
+  EXPECT_EQ(back.error().code, ExitCode::Fsync);
+  EXPECT_EQ(back.error().sys_errno, 5);
 }
 
 TEST(AttachSpecText, SurvivesTheRoundTrip) {
@@ -61,6 +75,26 @@ TEST(AttachSpecText, RefusesUnknownAndMissingFields) {
   EXPECT_FALSE(decode_attach_spec(replaced(text, "\"kind\":\"raw\"", "\"kind\":\"qcow2\"")));
   EXPECT_FALSE(decode_attach_spec(replaced(text, "{", "{\"extra\":1,")));
   EXPECT_FALSE(decode_attach_spec("{}"));
+}
+
+TEST(AttachSpecText, MentionsTheSandboxOnlyWhenItIsRequired) {
+  AttachSpec spec = three_images();
+  spec.require_sandbox = false;
+  const std::string text = encode_attach_spec(spec);
+  EXPECT_EQ(text.find("require_sandbox"), std::string::npos) << "a daemon that does not know it need not refuse";
+  EXPECT_FALSE(decode_attach_spec(text)->require_sandbox);
+}
+
+TEST(PermissionText, SurvivesTheRoundTripAndRefusesTheRest) {
+  const Permission permission{{{"/vz/new\xff", ImageKind::Ploop1, false}}, true, {"/vz/.staged", "/vz/DiskDescriptor.xml"}};
+  const std::string text = encode_permission(permission);
+  const Result<Permission> back = decode_permission(text);
+  ASSERT_TRUE(back) << back.error().message();
+  EXPECT_EQ(*back, permission);
+  EXPECT_FALSE(decode_permission("{}"));
+  EXPECT_FALSE(decode_permission(replaced(text, "{", "{\"extra\":1,")));
+  EXPECT_FALSE(decode_permission(replaced(text, "/vz/.staged", "/etc/.staged"))) << "a rename between directories";
+  EXPECT_FALSE(decode_permission(encode_permission({{{"relative", ImageKind::Raw, true}}, false, {}})));
 }
 
 struct BrokenLimit {

@@ -89,6 +89,16 @@ Error decode_error_object(std::string_view text) {
   return error ? *std::move(error) : std::move(error).error();
 }
 
+std::string encode_outcome(const Status& status) {
+  return status ? "{}" : "{\"error\":" + encode_error_object(status.error()) + "}";
+}
+
+Status decode_outcome(std::string_view text) {
+  const Result<Json> json = parse_object(text, kWhat);
+  if (!json || !json->contains("error")) return {};
+  return fail(decode_error_object(to_line((*json)["error"])));
+}
+
 std::string encode_stats(const DeviceStats& stats) {
   return to_line(Json{{"reads", stats.reads},
                       {"read_bytes", stats.read_bytes},

@@ -46,6 +46,11 @@ std::string encode_error_object(const Error& error);
 /// The error that such an object describes; ExitCode::Protocol when it is malformed.
 Error decode_error_object(std::string_view text);
 
+/// What the parts of the daemon tell each other of something done: {} or {"error": {...}}.
+std::string encode_outcome(const Status& status);
+/// The error that the text of an object has, if it has one.
+Status decode_outcome(std::string_view text);
+
 std::string encode_stats(const DeviceStats& stats);
 Result<DeviceStats> decode_stats(std::string_view text);
 

@@ -10,7 +10,11 @@
 #include <cerrno>
 #include <charconv>
 
+#include "base/log.hpp"
 #include "base/paths.hpp"
+#include "base/subprocess.hpp"
+#include "base/text.hpp"
+#include "control/launcher.hpp"
 #include "control/process.hpp"
 
 namespace ploop::control {
@@ -114,13 +118,78 @@ Result<Fd> lock_registry() {
   return file;
 }
 
+bool exists(const std::string& path) {
+  struct stat st {};
+  return ::lstat(path.c_str(), &st) == 0;
+}
+
+/// The kernel still has the block device of a dead one, for somebody who uses it. A loop device of ours has a file without a name,
+/// which those of other programs do not have. A ublk device leaves sysfs when it is stopped, and if nobody had used it then, its mark
+/// would not be there any more. A live device of ours may have got the same number since.
+bool kernel_has(const DeviceState& state, const std::vector<DeviceState>& live) {
+  const auto same = [&](const DeviceState& d) { return d.major == state.major && d.minor == state.minor; };
+  if (state.major == 0 || std::any_of(live.begin(), live.end(), same)) return false;
+  const std::string block = "/sys/dev/block/" + std::to_string(state.major) + ":" + std::to_string(state.minor);
+  if (exists(ublk_path(state.number))) return !exists(block);
+  const Result<std::string> file = read_file(block + "/loop/backing_file", 4096);
+  return file && *file == "/\n";
+}
+
+/// What is known about a number without a guardian.
+DeadDevice examine(int number, const std::vector<DeviceState>& live) {
+  DeadDevice dead{number, std::nullopt, false};
+  if (Result<DeviceState> state = load_state(number)) dead.state = *std::move(state);
+  dead.in_use = dead.state && kernel_has(*dead.state, live);
+  return dead;
+}
+
+/// A ublk device whose keeper was killed, too, waits for another server for ever, and so does everybody who uses it: it is stopped. The
+/// kernel is asked by the daemon program, since its commands are not for this layer. Tells `dead` whether somebody still has it.
+Status end_ublk_device(DeadDevice& dead) {
+  constexpr std::string_view kNode = "/dev/ublkb";
+  const Result<std::string> mark = read_file(ublk_path(dead.number), 64);
+  if (!mark) return {};
+  std::vector<std::string> command{TRY(find_daemon()), "remove-ublk", std::string(trim(*mark))};
+  if (dead.state && dead.state->backing_device.starts_with(kNode)) command.push_back(dead.state->backing_device.substr(kNode.size()));
+  const RunResult ended = TRY(run_program(command));
+  dead.in_use = ended.status == static_cast<int>(ExitCode::Busy);
+  if (ended.status == 0 || dead.in_use) return {};
+  return fail(ExitCode::DeviceIoctl, "Can't end the ublk device of " + device_path(dead.number) + ": " + std::string(trim(ended.output)));
+}
+
+/// The same among others: one that can't be ended is said, and stays as if somebody used it.
+void try_to_end_ublk_device(DeadDevice& dead) {
+  const Status ended = end_ublk_device(dead);
+  if (ended) return;
+  log_error("{}", ended.error().message());
+  dead.in_use = true;
+}
+
+/// With the registry locked.
+Status remove_remains(const DeadDevice& dead) {
+  if (dead.state) {
+    remove_nodes(dead.number, &*dead.state);
+    ::rename(log_path(dead.number).c_str(), failed_log_path(dead.number).c_str());
+  }
+  return remove_directory(dead.number);
+}
+
 /// With the registry locked: what a dead device left goes away. False when the device lives.
 Result<bool> clean_number(int number) {
   if (guardian_lives(number)) return false;
-  const Result<DeviceState> state = load_state(number);
-  if (state) remove_nodes(number, &*state);
-  TRY(remove_directory(number));
+  DeadDevice dead = examine(number, {});
+  TRY(end_ublk_device(dead));
+  TRY(remove_remains(dead));
   return true;
+}
+
+bool has_directory(int number) { return exists(device_run_directory(number)); }
+
+/// With the registry locked, for a dead device.
+Result<bool> still_used(int number) {
+  DeadDevice dead = examine(number, TRY(list_devices()));
+  try_to_end_ublk_device(dead);
+  return dead.in_use;
 }
 
 /// With the registry locked: makes the directory and takes its lock.
@@ -139,8 +208,11 @@ Result<Fd> make_directory(int number) {
 
 std::string state_path(int number) { return device_run_directory(number) + "/state"; }
 std::string control_path(int number) { return device_run_directory(number) + "/control"; }
+std::string admin_path(int number) { return device_run_directory(number) + "/admin"; }
 std::string map_path(int number) { return device_run_directory(number) + "/map"; }
+std::string ublk_path(int number) { return device_run_directory(number) + "/ublk"; }
 std::string log_path(int number) { return device_run_directory(number) + "/log"; }
+std::string failed_log_path(int number) { return device_run_directory(number) + ".failed.log"; }
 
 Result<std::vector<DeviceState>> list_devices() {
   std::vector<DeviceState> devices;
@@ -162,18 +234,48 @@ Result<std::optional<DeviceState>> find_device(int number) {
 
 Result<int> next_free_number() {
   for (int number = 0; number <= kMaxDeviceNumber; ++number) {
-    struct stat st {};
-    const bool node = ::lstat(device_path(number).c_str(), &st) == 0;
-    if (!node && ::lstat(device_run_directory(number).c_str(), &st) != 0) return number;
+    if (!exists(device_path(number)) && !has_directory(number)) return number;
   }
   return fail(ExitCode::Device, "No free device number");
 }
 
-Status cleanup_stale() {
+Result<std::vector<DeadDevice>> cleanup_stale() {
+  std::vector<DeadDevice> found;
   const std::vector<int> numbers = TRY(numbers_with_directory());
-  if (numbers.empty()) return {};
+  if (numbers.empty()) return found;
   const Fd registry = TRY(lock_registry());
-  for (const int number : numbers) TRY(clean_number(number));
+  const std::vector<DeviceState> live = TRY(list_devices());
+  for (const int number : numbers) {
+    // One that was just being taken down in order is gone by now.
+    if (!has_directory(number) || guardian_lives(number)) continue;
+    DeadDevice dead = examine(number, live);
+    try_to_end_ublk_device(dead);
+    if (dead.in_use) {
+      remove_nodes(number, dead.state ? &*dead.state : nullptr);
+    } else {
+      TRY(remove_remains(dead));
+    }
+    found.push_back(std::move(dead));
+  }
+  return found;
+}
+
+Result<std::vector<DeadDevice>> dead_devices() {
+  std::vector<DeadDevice> found;
+  const Result<Fd> registry = lock_registry();  // who may not take it looks without
+  const std::vector<DeviceState> live = TRY(list_devices());
+  for (const int number : TRY(numbers_with_directory())) {
+    DeadDevice dead = examine(number, live);
+    // Without the lock file it is one that is being taken down in order.
+    if (dead.state && exists(lock_path(number)) && !guardian_lives(number)) found.push_back(std::move(dead));
+  }
+  return found;
+}
+
+Status clean_dead_device(int number) {
+  if (!has_directory(number)) return {};
+  const Fd registry = TRY(lock_registry());
+  if (has_directory(number)) TRY(clean_number(number));
   return {};
 }
 
@@ -186,12 +288,14 @@ Result<DeviceClaim> DeviceClaim::take(int wanted) {
   const int first = wanted < 0 ? 0 : wanted;
   const int last = wanted < 0 ? kMaxDeviceNumber : wanted;
   for (int number = first; number <= last; ++number) {
-    struct stat st {};
-    if (::lstat(device_run_directory(number).c_str(), &st) == 0 && !TRY(clean_number(number))) {
-      if (wanted >= 0) return fail(ExitCode::Device, "Device " + device_path(number) + " is already in use");
-      continue;
+    if (has_directory(number)) {
+      const bool lives = guardian_lives(number);
+      if (wanted >= 0 && lives) return fail(ExitCode::Device, "Device " + device_path(number) + " is already in use");
+      // What is known about a dead one is of use as long as somebody has to get rid of its file system.
+      if (lives || (wanted < 0 && TRY(still_used(number)))) continue;
+      TRY(clean_number(number));
     }
-    if (::lstat(device_path(number).c_str(), &st) == 0) {
+    if (exists(device_path(number))) {
       if (wanted >= 0) return fail(ExitCode::Device, device_path(number) + " exists and is not ours");
       continue;
     }

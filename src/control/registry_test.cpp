@@ -11,6 +11,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/fd.hpp"
+#include "base/log.hpp"
 #include "base/paths.hpp"
 #include "control/process.hpp"
 
@@ -105,6 +107,72 @@ TEST_F(Registry, DeadDevicesAreNotListedAndAreCleanedAway) {
   EXPECT_TRUE(list_devices()->empty());
   ASSERT_TRUE(cleanup_stale());
   EXPECT_FALSE(std::filesystem::exists(device_run_directory(0)));
+}
+
+/// Stands for ploopd, whose only task here is to end a ublk device: writes down how it was called and ends with `status`.
+class UblkRegistry : public Registry {
+ protected:
+  void SetUp() override {
+    Registry::SetUp();
+    ::setenv("PLOOP_LIBEXEC", directory_.c_str(), 1);
+    const pid_t child = ::fork();
+    if (child == 0) {
+      DeviceState state = state_of(0);
+      state.backing_device = "/dev/ublkb7";
+      state.major = 4095;  // no disk has it
+      const Result<DeviceClaim> claim = DeviceClaim::take(0);
+      ::_exit(claim && save_state(state) && write_file_atomic(ublk_path(0), "00ff\n", 0600) ? 0 : 1);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_EQ(status, 0);
+  }
+  void TearDown() override {
+    ::unsetenv("PLOOP_LIBEXEC");
+    Registry::TearDown();
+  }
+  void daemon_ends_with(ExitCode code) const {
+    const std::string path = directory_ + "/ploopd";
+    std::ofstream(path) << "#!/bin/sh\necho \"$*\" >" << directory_ << "/called\necho no such luck\nexit " << static_cast<int>(code) << "\n";
+    std::filesystem::permissions(path, std::filesystem::perms::owner_all);
+  }
+};
+
+TEST_F(UblkRegistry, ADeadDeviceGoesWhenTheKernelHasLetGoOfIt) {
+  daemon_ends_with(ExitCode::Ok);
+  const auto found = cleanup_stale();
+  ASSERT_TRUE(found);
+  ASSERT_EQ(found->size(), 1u);
+  EXPECT_FALSE(found->front().in_use);
+  EXPECT_EQ(read_file(directory_ + "/called", 100).value_or(""), "remove-ublk 00ff 7\n");
+  EXPECT_FALSE(std::filesystem::exists(device_run_directory(0)));
+}
+
+TEST_F(UblkRegistry, ADeadDeviceThatSomebodyUsesStaysKnownAndKeepsItsNumber) {
+  daemon_ends_with(ExitCode::Busy);
+  const auto found = cleanup_stale();
+  ASSERT_TRUE(found);
+  ASSERT_EQ(found->size(), 1u);
+  EXPECT_TRUE(found->front().in_use);
+  EXPECT_TRUE(std::filesystem::exists(state_path(0)));
+  EXPECT_TRUE(dead_devices()->front().in_use);
+  EXPECT_EQ(DeviceClaim::take(-1)->number(), 1);
+  EXPECT_EQ(DeviceClaim::take(0)->number(), 0);  // who asks for this number gets it
+}
+
+TEST_F(UblkRegistry, ADeadDeviceThatCantBeEndedIsSaidAndKept) {
+  daemon_ends_with(ExitCode::DeviceIoctl);
+  std::string said;
+  set_log_sink([&](LogLevel, const std::string& line) { said += line + '\n'; });
+  const auto found = cleanup_stale();
+  set_log_sink({});
+  ASSERT_TRUE(found);
+  ASSERT_EQ(found->size(), 1u);
+  EXPECT_TRUE(found->front().in_use);
+  EXPECT_NE(said.find("no such luck"), std::string::npos) << said;
+  EXPECT_TRUE(std::filesystem::exists(ublk_path(0)));
+  EXPECT_EQ(DeviceClaim::take(-1)->number(), 1) << "it stands in nobody's way";
+  EXPECT_FALSE(DeviceClaim::take(0));
 }
 
 TEST_F(Registry, TakesTheNumberOfADeadDevice) {

@@ -69,6 +69,20 @@ class Server::Loop {
     wake();
   }
 
+  bool pause() {
+    const std::lock_guard guard(mutex_);
+    paused_ = connected_ == 0;
+    return paused_;
+  }
+
+  void resume() {
+    {
+      const std::lock_guard guard(mutex_);
+      paused_ = false;
+    }
+    wake();
+  }
+
   void stop() {
     if (!running_) return;
     stopping_.store(true);
@@ -117,6 +131,8 @@ class Server::Loop {
       if (over) handler_(Call{c.id, {}, true});
       return over;
     });
+    const std::lock_guard guard(mutex_);
+    connected_ = connections_.size();
   }
 
   void take_answers() {
@@ -153,7 +169,7 @@ class Server::Loop {
   void wait_and_receive(bool leaving) {
     std::vector<pollfd> fds;
     fds.push_back({wakeup_.get(), POLLIN, 0});
-    const bool room = connections_.size() < kMaxConnections && !leaving;
+    const bool room = connections_.size() < kMaxConnections && !leaving && !is_paused();
     fds.push_back({room ? listening_.get() : -1, POLLIN, 0});
     for (const Connection& c : connections_) {
       const int events = (c.closing || leaving ? 0 : POLLIN) | (c.unsent.empty() ? 0 : POLLOUT);
@@ -171,7 +187,14 @@ class Server::Loop {
     if (fds[1].revents != 0) accept_one();
   }
 
+  bool is_paused() {
+    const std::lock_guard guard(mutex_);
+    return paused_;
+  }
+
   void accept_one() {
+    const std::lock_guard guard(mutex_);
+    if (paused_) return;
     Fd socket{::accept4(listening_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
     if (!socket) return;
     if (!trusted_peer(socket.get())) return;
@@ -179,6 +202,7 @@ class Server::Loop {
     c.id = next_connection_++;
     c.socket = std::move(socket);
     connections_.push_back(std::move(c));
+    connected_ = connections_.size();
   }
 
   void receive(Connection& c) {
@@ -218,6 +242,8 @@ class Server::Loop {
   std::uint64_t next_connection_ = 1;
   std::mutex mutex_;
   std::vector<Answer> answers_;  // under mutex_
+  std::size_t connected_ = 0;    // under mutex_
+  bool paused_ = false;          // under mutex_
   std::atomic<bool> stopping_ = false;
   bool running_ = false;
   pthread_t thread_{};
@@ -238,6 +264,8 @@ Server::~Server() { stop(); }
 
 void Server::reply(const Call& call, std::string line) { loop_->post(call.connection, std::move(line)); }
 
+bool Server::pause() { return loop_->pause(); }
+void Server::resume() { loop_->resume(); }
 void Server::stop() { loop_->stop(); }
 
 }  // namespace ploop::control

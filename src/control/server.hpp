@@ -32,6 +32,9 @@ class Server {
 
   /// Sends an answer line (from encode_result or encode_error). Any thread; a connection that is gone is ignored.
   void reply(const Call& call, std::string line);
+  /// Lets new connections wait for a successor or for resume(). False, and nothing has changed: somebody is connected. Any thread.
+  bool pause();
+  void resume();
   /// Sends what is still to be sent (at most a second) and ends the thread.
   void stop();
 

@@ -9,6 +9,7 @@
 
 #include "base/aligned_buffer.hpp"
 #include "daemon/live_device.hpp"
+#include "io/posix_file.hpp"
 
 namespace ploop::control {
 namespace {
@@ -104,7 +105,7 @@ TEST_F(LiveChain, SnapshotAndMergeUnderWrites) {
   for (const std::size_t left : {2u, 1u}) {
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
     std::uint64_t seen = 0;
-    const Status merged = client->merge_top(staged("merged"), [&](std::uint64_t, std::uint64_t total) { seen = total; });
+    const Status merged = client->merge_top({}, staged("merged"), [&](std::uint64_t, std::uint64_t total) { seen = total; });
     ASSERT_TRUE(merged) << merged.error().message();
     EXPECT_GT(seen, 0u);
     EXPECT_EQ(client->info()->deltas.size(), left);
@@ -146,10 +147,14 @@ TEST_F(LiveChain, GrowsUnderWrites) {
     std::memset(block.data(), 0x5a, block.size());
     ASSERT_EQ(::pwrite(device->get(), block.data(), block.size(), static_cast<off_t>(larger * 512 - 4096)), 4096);
   }
+  // Who lost the answer asks again.
+  const Status again_grown = client->grow(larger, staged("as large"));
+  ASSERT_TRUE(again_grown) << again_grown.error().message();
+  EXPECT_EQ(described(), "as large");
   EXPECT_EQ(client->grow(larger - 2048, {}).error().code, ExitCode::Param) << "smaller";
   EXPECT_EQ(client->grow(larger + 1, {}).error().code, ExitCode::Param) << "no whole cluster";
   // The lower level is smaller; a merge makes it as large.
-  const Status merged = client->merge_top({});
+  const Status merged = client->merge_top({}, {});
   ASSERT_TRUE(merged) << merged.error().message();
   writer.verify(state->backing_device);
   ASSERT_TRUE(detach_device(*state));
@@ -167,7 +172,7 @@ TEST_F(LiveChain, LowerLevelsAreExchangedUnderWrites) {
   Result<Client> client = Client::connect(0);
   ASSERT_TRUE(client->push_delta(new_top("second"), {}));
   std::filesystem::copy_file(path("image"), path("copy"));
-  const Status replaced = client->set_lower({{path("copy"), ImageKind::Ploop1, true}}, staged("replaced"));
+  const Status replaced = client->set_lower({}, {{path("copy"), ImageKind::Ploop1, true}}, staged("replaced"));
   ASSERT_TRUE(replaced) << replaced.error().message();
   EXPECT_EQ(described(), "replaced");
   std::filesystem::remove(path("image"));
@@ -188,13 +193,13 @@ TEST_F(LiveChain, ACancelledMergeCanBeResumed) {
   for (int cluster = 0; cluster < 120; ++cluster) {
     ASSERT_EQ(::pwrite(device->get(), data.data(), data.size(), static_cast<off_t>(cluster) << 20), 1 << 20);
   }
-  const Status cancelled = client->merge_top(staged("merged"), {}, [] { return true; });
+  const Status cancelled = client->merge_top({}, staged("merged"), {}, [] { return true; });
   if (cancelled) GTEST_SKIP() << "the merge ended before it could be cancelled: a host with reflinks";
   EXPECT_EQ(cancelled.error().code, ExitCode::System);
   EXPECT_EQ(client->maintenance()->name, "MERGE");
   EXPECT_EQ(described(), "");
   EXPECT_EQ(client->push_delta(new_top("third"), {}).error().code, ExitCode::Busy);
-  const Status merged = client->merge_top(staged("merged"));
+  const Status merged = client->merge_top({}, staged("merged"));
   ASSERT_TRUE(merged) << merged.error().message();
   EXPECT_EQ(described(), "merged");
   EXPECT_EQ(client->maintenance()->name, "OFF");
@@ -208,7 +213,7 @@ TEST_F(LiveChain, WhatCannotBeDoneChangesNothing) {
   const Result<DeviceState> state = attach_device(spec());
   ASSERT_TRUE(state);
   Result<Client> client = Client::connect(0);
-  EXPECT_EQ(client->merge_top({}).error().code, ExitCode::Param) << "nothing below";
+  EXPECT_EQ(client->merge_top({}, {}).error().code, ExitCode::Param) << "nothing below";
   EXPECT_EQ(client->lend(0).error().code, ExitCode::Param) << "the top";
   EXPECT_EQ(client->push_delta({path("absent"), ImageKind::Ploop1, false}, {}).error().code, ExitCode::Open);
   EXPECT_EQ(client->push_delta({path("image"), ImageKind::Ploop1, false}, {}).error().code, ExitCode::Mount) << "itself";
@@ -219,6 +224,63 @@ TEST_F(LiveChain, WhatCannotBeDoneChangesNothing) {
   const Result<Fd> device = open_file(state->backing_device, O_WRONLY);
   EXPECT_EQ(::pwrite(device->get(), "x", 1, 0), 1);
   EXPECT_EQ(::fsync(device->get()), 0);
+}
+
+TEST_F(LiveChain, ACommandThatKnowsOtherImagesIsRefused) {
+  const Result<DeviceState> state = attach_device(spec());
+  ASSERT_TRUE(state);
+  Result<Client> client = Client::connect(0);
+  const std::vector<DeltaSpec> before = client->info()->deltas;
+  ASSERT_TRUE(client->push_delta(new_top("second"), {}));
+  const std::vector<DeltaSpec> between = client->info()->deltas;
+  ASSERT_TRUE(client->push_delta(new_top("third"), {}));
+  // What it would do to the images that it knows would drop the one that came since, or move one more.
+  EXPECT_EQ(client->set_lower(between, {before.front()}, {}).error().code, ExitCode::Busy);
+  EXPECT_EQ(client->merge_top(between, {}).error().code, ExitCode::Busy);
+  EXPECT_EQ(client->info()->deltas.size(), 3u);
+  ASSERT_TRUE(client->merge_top(client->info()->deltas, {}));
+  EXPECT_EQ(client->info()->deltas.size(), 2u);
+}
+
+TEST_F(LiveChain, AGrowthThatLostItsCommitPointIsKnownToEverybody) {
+  const Result<DeviceState> state = attach_device(spec());
+  ASSERT_TRUE(state);
+  if (!state->can_resize) GTEST_SKIP() << "the kernel can't resize this device";
+  Result<Client> client = Client::connect(0);
+  const Status grown = client->grow(2 * kSizeSectors, {path("no-such-file"), path("descriptor")});
+  EXPECT_EQ(grown.error().code, ExitCode::Rename);
+  EXPECT_EQ(attribute(*state, "size"), std::to_string(2 * kSizeSectors));
+  EXPECT_EQ(client->info()->size_sectors, 2 * kSizeSectors);
+  EXPECT_EQ(list_devices()->front().size_sectors, 2 * kSizeSectors);
+}
+
+TEST_F(LiveChain, AWorkerThatLentALevelIsReplacedWhileACommandHasIt) {
+  const Result<DeviceState> state = attach_device(spec());
+  ASSERT_TRUE(state);
+  if (!state->can_resend) GTEST_SKIP() << "the kernel can't hand requests to a successor";
+  Result<Client> client = Client::connect(0);
+  ASSERT_TRUE(client->push_delta(new_top("second"), {}));
+  ASSERT_TRUE(client->lend(0));
+  const auto lock = [&](bool wanted) {
+    Result<std::unique_ptr<io::PosixFile>> file = io::PosixFile::open(path("image"), {.writable = true});
+    for (int i = 0; i < 500; ++i) {
+      if (*(*file)->try_lock(io::LockKind::Exclusive) == wanted) break;
+      if (!wanted) ignore((*file)->unlock(), "the next try shows it");
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return *std::move(file);
+  };
+  std::unique_ptr<io::PosixFile> borrowed = lock(true);
+  ::kill(state->worker_pid, SIGKILL);
+  ASSERT_GT(other_worker(state->worker_pid), 0) << "waits for the lock: " << log_text();
+  AlignedBuffer data(4096);
+  const Result<Fd> device = open_file(state->backing_device, O_RDONLY | O_DIRECT);
+  EXPECT_EQ(::pread(device->get(), data.data(), data.size(), 0), 4096);
+  ASSERT_TRUE(Client::connect(0)->lend(0)) << "the next command goes on with it";
+  borrowed.reset();
+  // Nobody is connected any more: the successor takes the lock back, whoever else wants it.
+  std::unique_ptr<io::PosixFile> other = lock(false);
+  EXPECT_FALSE(*other->try_lock(io::LockKind::Exclusive));
 }
 
 TEST_F(LiveChain, OperationsSurviveKilledWorkersUnderWrites) {
@@ -252,8 +314,8 @@ TEST_F(LiveChain, OperationsSurviveKilledWorkersUnderWrites) {
     EXPECT_EQ(levels(), before + (done ? 1 : 0));
     EXPECT_TRUE(done || !pushed);
     if (levels() < 2) continue;
-    const Status merged = during(std::chrono::milliseconds(3 * round), [] { return Client::connect(0)->merge_top({}); });
-    if (!merged && levels() >= 2) ignore(Client::connect(0)->merge_top({}), "the next round tries again");
+    const Status merged = during(std::chrono::milliseconds(3 * round), [] { return Client::connect(0)->merge_top({}, {}); });
+    if (!merged && levels() >= 2) ignore(Client::connect(0)->merge_top({}, {}), "the next round tries again");
   }
   writer.stop();
   EXPECT_FALSE(writer.failed());
@@ -276,7 +338,7 @@ TEST_F(LiveChain, AWorkerKilledInTheMiddleOfAMergeLosesNothing) {
   const DeltaSpec second = new_top("second");
   ASSERT_TRUE(client->push_delta(second, {}));
   fill(2);
-  std::thread merge([&] { ignore(Client::connect(0)->merge_top({}), "killed in the middle, or just done"); });
+  std::thread merge([&] { ignore(Client::connect(0)->merge_top({}, {}), "killed in the middle, or just done"); });
   std::this_thread::sleep_for(std::chrono::milliseconds(15));
   kill_workers(*state);
   merge.join();

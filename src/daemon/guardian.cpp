@@ -1,26 +1,29 @@
 #include "daemon/guardian.hpp"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <span>
+#include <utility>
 
 #include "base/log.hpp"
 #include "base/paths.hpp"
+#include "base/subprocess.hpp"
 #include "control/json.hpp"
 #include "control/process.hpp"
 #include "control/protocol.hpp"
-#include "daemon/keeper.hpp"
 #include "daemon/live_map.hpp"
 #include "daemon/safety.hpp"
 #include "daemon/salvage.hpp"
-#include "daemon/worker.hpp"
+#include "daemon/stopped_call.hpp"
+#include "daemon/worker_process.hpp"
 
 namespace ploop::daemon {
 namespace {
@@ -30,14 +33,10 @@ using control::Json;
 
 /// Shorter than the command's patience, so that it hears a reason.
 constexpr auto kStartTimeout = std::chrono::seconds(50);
-/// A new worker waits for the dead one's I/O and reads the tables; longer than this it hangs. Below the kernel's patience with
-/// waiting processes.
-constexpr auto kTakeOverTimeout = std::chrono::seconds(90);
-/// A worker that dies sooner than this after it began counts as one that can't live.
-constexpr auto kSoon = std::chrono::milliseconds(300);
-constexpr unsigned kMostQuickDeaths = 10;
 /// Between attempts to end a device that nobody wants.
 constexpr int kUnwantedPauseMs = 200;
+/// Descriptors that the loop polls besides those of the admin socket.
+constexpr std::size_t kOwnPolls = 5;
 
 Result<Fd> block_signals() {
   sigset_t set;
@@ -47,31 +46,6 @@ Result<Fd> block_signals() {
   Fd fd{::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
   if (!fd) return fail_errno(ExitCode::System, "make a signalfd");
   return fd;
-}
-
-std::string describe(int status) {
-  if (WIFSIGNALED(status)) return fmt::format("killed by signal {}", WTERMSIG(status));
-  return fmt::format("exit status {}", WEXITSTATUS(status));
-}
-
-/// In the worker's process, before exec: the four descriptors at their numbers and nothing else.
-[[noreturn]] void become_worker(const int (&fds)[kWorkerFds], int parent) {
-  sigset_t none;
-  sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGQUIT}) ::signal(signal, SIG_IGN);  // the guardian decides
-  int high[kWorkerFds];
-  for (int i = 0; i < kWorkerFds; ++i) high[i] = ::fcntl(fds[i], F_DUPFD, 16);
-  for (int i = 0; i < kWorkerFds; ++i) ::dup2(high[i], kFirstWorkerFd + i);
-  ::dup2(STDERR_FILENO, STDOUT_FILENO);
-  ::close_range(kFirstWorkerFd + kWorkerFds, ~0u, 0);
-  if (die_with_parent(parent)) ::execl("/proc/self/exe", "ploopd", "worker", static_cast<char*>(nullptr));
-  ::_exit(127);
-}
-
-void reap(pid_t pid) {
-  while (pid > 0 && ::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
-  }
 }
 
 }  // namespace
@@ -88,53 +62,112 @@ int Guardian::run() {
 
 Status Guardian::prepare() {
   start_deadline_ = Clock::now() + kStartTimeout;
-  signals_ = TRY(block_signals());
-  if (spec_.transport != "fuse") return fail(ExitCode::Param, "Unknown transport " + spec_.transport);
+  signals_ = TRY(block_signals());  // before there is a child
   claim_ = TRY(control::DeviceClaim::take(spec_.device_number));
   const int number = claim_->number();
   const Fd log_file = TRY(open_file(control::log_path(number), O_WRONLY | O_CREAT | O_APPEND, 0600, ExitCode::Create));
   if (::dup2(log_file.get(), STDERR_FILENO) < 0) return fail_errno(ExitCode::System, "redirect messages");
-  protect_process();  // complains into the log, not on the caller's terminal
+  TRY(prepare_process());  // complains into the log, not on the caller's terminal
   map_ = TRY(make_map_file(number));
   control_socket_ = TRY(control::listen_at(control::control_path(number)));
-  connection_ = TRY(transport::fuse::open_connection());
+  admin_ = Admin(TRY(control::listen_at(control::admin_path(number))));
+  spec_.transport = TRY(choose_transport(spec_.transport));
+  side_ = KernelSide::make(spec_.transport, {number, spec_.read_only});
+  TRY(side_->open());
   return start_worker("serve");
 }
 
+/// What has to be done in every program of this process.
+Status Guardian::prepare_process() {
+  if (!signals_) signals_ = TRY(block_signals());
+  protect_process();
+  return {};
+}
+
 Status Guardian::start_worker(std::string_view order) {
-  auto ends = TRY(Channel::pair());
-  const pid_t parent = ::getpid();
-  const int fds[kWorkerFds] = {ends.second.fd(), connection_.device.get(), map_.get(), control_socket_.get()};
-  worker_pid_ = ::fork();
-  if (worker_pid_ < 0) return fail_errno(ExitCode::System, "fork");
-  if (worker_pid_ == 0) become_worker(fds, parent);
-  worker_ = std::move(ends.first);
+  WorkerProcess process = TRY(start_worker_process({side_->worker_fd(), map_.get(), control_socket_.get()}));
+  worker_pid_ = process.pid;
+  worker_ = std::move(process.channel);
+  files_.emplace(authority_, std::move(process.files));
+  sandbox_.clear();
+  if (lent_) TRY(worker_.send("lent", lent_->body));
   return worker_.send(order, control::encode_attach_spec(spec_));
+}
+
+/// The five of our own, then what the admin socket wants.
+std::vector<pollfd> Guardian::polls() const {
+  const auto entry = [](int fd) { return pollfd{fd, POLLIN, 0}; };
+  std::vector<pollfd> fds{entry(signals_.get()), entry(worker_.fd()), entry(side_->keeper().channel.fd()), entry(answer_.get()),
+                          entry(files_ ? files_->fd() : -1)};
+  admin_.add_to(fds);
+  return fds;
+}
+
+/// When on_time() has something to do; nothing: not before something else happens.
+std::optional<Clock::time_point> Guardian::next_deadline() const {
+  std::optional<Clock::time_point> next;
+  const auto consider = [&](Clock::time_point t) { next = next ? std::min(*next, t) : t; };
+  if (phase_ == Phase::Starting || phase_ == Phase::Attaching) consider(start_deadline_);
+  if (taking_over_) consider(take_over_deadline_);
+  if (restart_at_) consider(*restart_at_);
+  if (stopped_pid_ > 0) consider(stop_ends_);
+  const bool on_trial = upgrade_.stage == Upgrade::Stage::Trial && upgrade_.connection == 0;
+  if (upgrade_.stage == Upgrade::Stage::Retiring || on_trial) consider(upgrade_.deadline);
+  return next;
+}
+
+void Guardian::on_time() {
+  const auto now = Clock::now();
+  const bool attaching = phase_ == Phase::Starting || phase_ == Phase::Attaching;
+  if (attaching && start_deadline_ <= now) return end(errno_error(ExitCode::Device, ETIMEDOUT, "set up the device"));
+  if (taking_over_ && take_over_deadline_ <= now) return end_take_over();
+  if (restart_at_ && *restart_at_ <= now) start_replacement();
+  if (stopped_pid_ > 0 && stop_ends_ <= now) end_stop();
+  on_upgrade_time();
 }
 
 void Guardian::loop() {
   while (phase_ != Phase::Ended) {
-    pollfd fds[4] = {{signals_.get(), POLLIN, 0}, {worker_.fd(), POLLIN, 0}, {keeper_.fd(), POLLIN, 0}, {answer_.get(), POLLIN, 0}};
     int timeout = unwanted_ ? kUnwantedPauseMs : -1;
-    if (phase_ == Phase::Starting || phase_ == Phase::Attaching) {
-      const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(start_deadline_ - Clock::now()).count();
-      if (left <= 0) return end(errno_error(ExitCode::Device, ETIMEDOUT, "set up the device"));
-      timeout = static_cast<int>(left);
+    if (const auto deadline = next_deadline()) {
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(*deadline - Clock::now()).count();
+      timeout = static_cast<int>(std::max<std::int64_t>(left, 0));
     }
-    if (taking_over_) {
-      const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(take_over_deadline_ - Clock::now()).count();
-      if (left <= 0) return end(errno_error(ExitCode::DeviceIoctl, ETIMEDOUT, "replace the dead worker"));
-      timeout = static_cast<int>(left);
-    }
-    const int ready = ::poll(fds, 4, timeout);
+    std::vector<pollfd> fds = polls();
+    const int ready = ::poll(fds.data(), fds.size(), timeout);
     if (ready < 0 && errno != EINTR) return end(errno_error(ExitCode::System, "poll"));
     if (ready == 0 && unwanted_) begin_detach();
-    if (fds[1].revents != 0) receive(worker_, [this](const Message& m) { on_worker(m); });
-    if (fds[2].revents != 0) receive(keeper_, [this](const Message& m) { on_keeper(m); });
-    if (fds[3].revents != 0) on_command();
-    // Signals last: what a child said before it ended has been heard by now.
-    if (fds[0].revents != 0) on_signal();
+    if (ready > 0) on_events(fds);
+    on_time();
   }
+}
+
+void Guardian::on_events(std::span<const pollfd> fds) {
+  if (fds[1].revents != 0) receive(worker_, [this](const Message& m) { on_worker(m); });
+  if (fds[2].revents != 0) receive(side_->keeper().channel, [this](const Message& m) { on_keeper(m); });
+  if (fds[3].revents != 0) on_command();
+  if (fds[4].revents != 0) receive(files_->channel(), [this](const Message& m) { files_->answer(m); });
+  admin_.handle(
+      fds.subspan(kOwnPolls), [this](std::uint64_t connection, const control::Request& request) { on_admin(connection, request); },
+      [this](std::uint64_t connection) { authority_.closed(connection); });
+  // Signals last: what a child said before it ended has been heard by now.
+  if (fds[0].revents != 0) on_signal();
+}
+
+void Guardian::on_admin(std::uint64_t connection, const control::Request& request) {
+  if (request.method == "upgrade") return begin_upgrade(connection, request);
+  admin_.reply(connection, request.id, run_admin(connection, request));
+}
+
+Result<std::string> Guardian::run_admin(std::uint64_t connection, const control::Request& request) {
+  if (request.method == "authorize") {
+    authority_.allow(connection, TRY(control::decode_permission(request.params)));
+  } else if (request.method == "revoke") {
+    authority_.revoke(connection);
+  } else {
+    return fail(ExitCode::Protocol, "Unknown method " + request.method);
+  }
+  return std::string("{}");
 }
 
 /// Hands over what a channel brought. The end of a channel is ignored: the end of the process behind it follows and says more.
@@ -153,22 +186,33 @@ void Guardian::on_signal() {
     if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) begin_detach();
   }
   int status = 0;
-  for (pid_t pid = ::waitpid(-1, &status, WNOHANG); pid > 0; pid = ::waitpid(-1, &status, WNOHANG)) {
-    on_child(pid, status);
+  constexpr int kNews = WNOHANG | WUNTRACED | WCONTINUED;
+  for (pid_t pid = ::waitpid(-1, &status, kNews); pid > 0; pid = ::waitpid(-1, &status, kNews)) {
+    if (WIFSTOPPED(status)) {
+      on_stopped_child(pid);
+      continue;
+    }
+    if (pid == stopped_pid_) stopped_pid_ = -1;
+    if (!WIFCONTINUED(status)) on_child(pid, status);
   }
 }
 
 void Guardian::on_child(pid_t pid, int status) {
-  if (pid == keeper_pid_) {
-    keeper_pid_ = -1;
+  if (pid == side_->keeper().pid) {
+    side_->keeper().pid = -1;
     if (phase_ == Phase::Closing || phase_ == Phase::Ended) return;
-    const Error lost{ExitCode::DeviceIoctl, 0, "the keeper of the loop device ended: " + describe(status)};
+    const Error lost{ExitCode::DeviceIoctl, 0, "the keeper of the block device ended: " + describe_end(status)};
     if (phase_ != Phase::Running && phase_ != Phase::Detaching) return end(lost);
-    // The loop device clears itself as soon as nobody uses it, and until then it works. So does the worker.
+    if (replace_keeper(lost)) return;
+    // The block device clears itself as soon as nobody uses it, and until then it works. So does the worker.
     log_error("{}; the device ends when it is not used any more", lost.message());
     return close("{}");
   }
+  if (pid == upgrade_.asked_pid) return program_answered(status);
   if (pid != worker_pid_) return;
+  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS) {
+    log_error("the sandbox stopped the worker ({}); either that call is missing from its list or an image took it over", stopped_call(pid));
+  }
   // What it said last counts: a commit point may be in it.
   while (worker_.open()) receive(worker_, [this](const Message& m) { on_worker(m); });
   worker_pid_ = -1;
@@ -176,69 +220,77 @@ void Guardian::on_child(pid_t pid, int status) {
   worker_lost_ = WIFSIGNALED(status);
   if (phase_ == Phase::Closing) {
     failed_ = status != 0;
-    if (failed_) log_error("the worker ended while closing: {}", describe(status));
+    if (failed_) log_error("the worker ended while closing: {}", describe_end(status));
     phase_ = Phase::Ended;
     return;
   }
+  if (on_retired(status)) return;
   // One that exits with 0 was told by the kernel that the connection is over.
-  if (status != 0 && replace_worker(describe(status))) return;
-  end(Error{ExitCode::DeviceIoctl, 0, "the worker ended: " + describe(status)});
-}
-
-/// False: not possible, or not any more.
-bool Guardian::replace_worker(const std::string& why) {
-  const bool serving = phase_ == Phase::Running || phase_ == Phase::Detaching;
-  if (!serving || !state_.can_resend) return false;
-  const bool quick = taking_over_ || Clock::now() - worker_since_ < kSoon;
-  quick_deaths_ = quick ? quick_deaths_ + 1 : 0;
-  if (quick_deaths_ > kMostQuickDeaths) {
-    log_error("workers keep dying; the device ends");
-    return false;
-  }
-  log_error("the worker ended: {}; another one takes over", why);
-  if (const Status started = start_worker("take_over"); !started) {
-    log_error("{}", started.error().message());
-    return false;
-  }
-  taking_over_ = true;
-  take_over_deadline_ = Clock::now() + kTakeOverTimeout;
-  return true;
-}
-
-/// The new worker serves. What it has to know besides the order is said again.
-void Guardian::worker_took_over() {
-  taking_over_ = false;
-  worker_lost_ = false;
-  worker_since_ = Clock::now();
-  state_.worker_pid = worker_pid_;
-  if (const Status saved = control::save_state(state_); !saved) log_error("{}", saved.error().message());
-  ignore(worker_.send("attached", control::encode_device_state(state_)), "a dead worker is noticed by its end");
-  // The size may have been changed and not yet been told to the kernel.
-  if (phase_ == Phase::Running) ignore(keeper_.send("resize"), "a dead keeper is noticed by its end");
-  if (phase_ == Phase::Detaching) ignore(worker_.send("releasing"), "a dead worker is noticed by its end");
+  if (status != 0 && replace_worker(status)) return;
+  end(Error{ExitCode::DeviceIoctl, 0, "the worker ended: " + describe_end(status)});
 }
 
 void Guardian::on_worker(const Message& message) {
   if (message.name == "ready" && phase_ == Phase::Starting) return worker_ready(message);
-  if (message.name == "ready" && taking_over_) return worker_took_over();
-  if (message.name == "error" && (phase_ == Phase::Starting || taking_over_)) return end(control::decode_error_object(message.body));
+  if (message.name == "ready" && taking_over_) return worker_took_over(message);
+  if (message.name == "error" && phase_ == Phase::Starting) return end(control::decode_error_object(message.body));
+  if (message.name == "error" && taking_over_) {  // the next one may have more luck; its end follows
+    return log_error("the new worker can't take over: {}", control::decode_error_object(message.body).message());
+  }
+  if (on_retiring_worker(message)) return;
+  if (message.name == "sandbox" && (phase_ == Phase::Starting || taking_over_)) return on_sandbox(message);
   if (message.name == "detach") return begin_detach();
   if (message.name == "chain") return change_chain(message);
-  if (message.name == "resize") {
-    ignore(keeper_.send("resize"), "a dead keeper is noticed by its end");
+  if (message.name == "resize") return worker_resized(message);
+  if (message.name == "lent") return void(lent_.emplace(Message{message.name, message.body, {}}));
+  if (message.name == "returned") return lent_.reset();
+  log_error("unexpected message from the worker: {}", message.name);
+}
+
+/// The descriptor goes on to the worker, or waits for one that is yet to be started; nobody else keeps it, since its end is what
+/// tells the kernel of a worker's.
+void Guardian::give_server(const Message& message) {
+  if (!restart_at_) {
+    ignore(worker_.send("server", message.body, message.descriptor.get()), "a dead worker is noticed by its end");
     return;
   }
-  log_error("unexpected message from the worker: {}", message.name);
+  Result<Fd> copy = duplicate(message.descriptor);
+  if (!copy) return end(copy.error());
+  server_for_next_ = Message{message.name, message.body, *std::move(copy)};
+}
+
+/// The block device is to have the size that the worker has by now.
+void Guardian::tell_size() {
+  const std::string body = control::to_line(Json{{"sectors", state_.size_sectors}});
+  ignore(side_->keeper().channel.send("resize", body), "a dead keeper is noticed by its end");
+}
+
+/// The size is in the image, whether the commit point that belongs to it was passed or not.
+void Guardian::worker_resized(const Message& message) {
+  const Result<Json> json = control::parse_object(message.body, "worker");
+  const Result<std::uint64_t> sectors = json ? control::unsigned_field(*json, "sectors") : fail(Error(json.error()));
+  if (sectors && *sectors > state_.size_sectors) {
+    state_.size_sectors = *sectors;
+    if (const Status saved = control::save_state(state_); !saved) log_error("{}", saved.error().message());
+    ignore(worker_.send("state", control::encode_device_state(state_)), "a dead worker is noticed by its end");
+  }
+  ++asked_sizes_;
+  tell_size();
+}
+
+/// It says so before it reads an image; later it may be somebody else who speaks.
+void Guardian::on_sandbox(const Message& message) {
+  const Result<Json> json = control::parse_object(message.body, "worker");
+  Result<std::vector<std::string>> parts = json ? control::strings_field(*json, "parts") : fail(json.error());
+  if (parts && sandbox_.empty()) sandbox_ = *std::move(parts);
 }
 
 void Guardian::worker_ready(const Message& message) {
   Result<control::DeviceState> state = control::decode_device_state(message.body);
   if (!state) return end(state.error());
   state_ = *std::move(state);
-  Result<KeeperProcess> keeper = start_keeper(connection_.mount, spec_.read_only);
-  if (!keeper) return end(keeper.error());
-  keeper_pid_ = keeper->pid;
-  keeper_ = std::move(keeper->channel);
+  state_.deltas = spec_.deltas;
+  if (const Status attaching = side_->attach(state_); !attaching) return end(attaching.error());
   phase_ = Phase::Attaching;
 }
 
@@ -246,16 +298,18 @@ void Guardian::worker_ready(const Message& message) {
 /// process knows of the chain is what the descriptor says.
 void Guardian::change_chain(const Message& message) {
   Result<control::ChainState> next = control::decode_chain_state(message.body);
-  const Status passed = next ? pass_commit_point(*next) : fail(next.error());
+  Status passed = next ? authority_.may_become(*next) : fail(next.error());
+  if (!passed) log_error("refused: {}", passed.error().message());
+  if (passed) passed = pass_commit_point(*next);
   if (passed) {
+    authority_.passed(next->commit);
     spec_.deltas = state_.deltas = next->deltas;
     spec_.merging = next->merging;
     state_.size_sectors = next->size_sectors;
     if (const Status saved = control::save_state(state_); !saved) log_error("{}", saved.error().message());
     ignore(worker_.send("state", control::encode_device_state(state_)), "a dead worker is noticed by its end");
   }
-  const std::string body = passed ? "{}" : "{\"error\":" + control::encode_error_object(passed.error()) + "}";
-  ignore(worker_.send("chain", body), "a dead worker is noticed by its end");
+  ignore(worker_.send("chain", control::encode_outcome(passed)), "a dead worker is noticed by its end");
 }
 
 Status Guardian::pass_commit_point(const control::ChainState& next) {
@@ -267,15 +321,24 @@ Status Guardian::pass_commit_point(const control::ChainState& next) {
   return {};
 }
 
-void Guardian::on_keeper(const Message& message) {
-  if (message.name == "resized") {
-    ignore(worker_.send("resized", message.body), "a dead worker is noticed by its end");
+/// The keeper answers in order: first what this worker did not ask for, which must not end its waiting for a later size.
+void Guardian::size_told(const Message& message) {
+  if (unasked_sizes_ > 0) {
+    --unasked_sizes_;
     return;
   }
-  if (phase_ == Phase::Attaching) {
-    if (message.name == "attached") return loop_attached(message);
-    if (message.name == "error") return end(control::decode_error_object(message.body));
+  if (asked_sizes_ > 0) --asked_sizes_;
+  ignore(worker_.send("resized", message.body), "a dead worker is noticed by its end");
+}
+
+void Guardian::on_keeper(const Message& message) {
+  if (message.name == "resized") return size_told(message);
+  if (message.name == "server") {
+    if (side_->is_for_worker(message)) give_server(message);
+    return;
   }
+  if (message.name == "attached" && phase_ == Phase::Attaching) return device_attached(message);
+  if (message.name == "error") return end(control::decode_error_object(message.body));
   if (phase_ == Phase::Detaching && message.name == "releasing") {
     ignore(worker_.send("releasing"), "a dead worker is noticed by its end");
     return;
@@ -291,7 +354,7 @@ void Guardian::on_keeper(const Message& message) {
   log_error("unexpected message from the keeper: {}", message.name);
 }
 
-void Guardian::loop_attached(const Message& message) {
+void Guardian::device_attached(const Message& message) {
   const auto fill = [&]() -> Status {
     const Json json = TRY(control::parse_object(message.body, "keeper"));
     state_.backing_device = TRY(control::string_field(json, "path"));
@@ -304,11 +367,14 @@ void Guardian::loop_attached(const Message& message) {
     state_.guardian_pid = ::getpid();
     state_.guardian_start = control::process_start_time(::getpid());
     state_.worker_pid = worker_pid_;
+    state_.sandbox = sandbox_;
+    state_.sandbox_required = spec_.require_sandbox;
     state_.transport = spec_.transport;
     state_.component = spec_.component;
     state_.descriptor = spec_.descriptor;
     state_.deltas = spec_.deltas;
     state_.read_only = spec_.read_only;
+    state_.program = version_;
     return control::save_state(state_);
   };
   if (const Status filled = fill(); !filled) return end(filled.error());
@@ -321,18 +387,17 @@ void Guardian::loop_attached(const Message& message) {
   answer("{\"state\":" + state + "}");
 }
 
-/// Our reference to the mount goes. With the loop device's, the last one, the kernel ends the connection; the worker reads
-/// ENODEV, closes the images and exits.
+/// The block device is gone; the worker's requests end, it closes the images and exits.
 void Guardian::close(const std::string& released) {
   phase_ = Phase::Closing;
   ignore(worker_.send("released", released), "a dead worker is noticed by its end");
-  connection_.mount.reset();
+  side_->let_go();
 }
 
 void Guardian::begin_detach() {
   if (phase_ == Phase::Running) {
     phase_ = Phase::Detaching;
-    ignore(keeper_.send("release"), "a dead keeper is noticed by its end");
+    ignore(side_->keeper().channel.send("release"), "a dead keeper is noticed by its end");
   } else if (phase_ == Phase::Starting || phase_ == Phase::Attaching) {
     end(Error{ExitCode::System, 0, "interrupted"});
   }
@@ -344,24 +409,23 @@ void Guardian::end(const Error& error) {
   phase_ = Phase::Ended;
   failed_ = true;
   if (claim_) log_error("{}", error.message());  // before, stderr is the command's, who gets the answer
-  answer("{\"error\":" + control::encode_error_object(error) + "}");
+  answer(control::encode_outcome(fail(error)));
 }
 
 void Guardian::tear_down() {
-  // Closing the last /dev/fuse ends the connection: whoever waits for an answer gets an error. So children first, by signal,
-  // then our own descriptors, and only then waiting for the children, who may have been waiting for answers.
-  for (const pid_t pid : {worker_pid_, keeper_pid_}) {
-    if (pid > 0) ::kill(pid, SIGKILL);
-  }
-  connection_ = {};
-  reap(worker_pid_);
-  reap(keeper_pid_);
+  // Letting go of the kernel's end ends the device: whoever waits for an answer gets an error. So children first, by signal,
+  // then the kernel's end, and only then waiting for the children, who may have been waiting for answers.
+  if (worker_pid_ > 0) ::kill(worker_pid_, SIGKILL);
+  server_for_next_.reset();
+  if (side_) side_->abandon();
+  if (worker_pid_ > 0) wait_for_child(worker_pid_);
+  const bool all_gone = !side_ || side_->wait_for_keeper();
   if (!claim_) return;
   if (worker_lost_ && served_ && !spec_.read_only) rescue_data();
   if (failed_ && served_) {
-    const std::string kept = device_run_directory(claim_->number()) + ".failed.log";
-    ::rename(control::log_path(claim_->number()).c_str(), kept.c_str());
+    ::rename(control::log_path(claim_->number()).c_str(), control::failed_log_path(claim_->number()).c_str());
   }
+  if (!all_gone) return;
   if (const Status released = claim_->release(); !released) log_error("{}", released.error().message());
 }
 

@@ -1,53 +1,36 @@
 #include "daemon/images.hpp"
 
-#include <sys/stat.h>
-
 #include <chrono>
 #include <memory>
 #include <thread>
 #include <utility>
 
-#include "base/paths.hpp"
-#include "control/registry.hpp"
 #include "io/posix_file.hpp"
 
 namespace ploop::daemon {
 namespace {
 
-/// How long the last operations of a dead worker may take.
+using Clock = std::chrono::steady_clock;
+
+/// How long the last operations of a dead worker may take; and when it is not known that somebody has died.
 constexpr auto kLastIoTimeout = std::chrono::seconds(60);
+constexpr auto kUsualTimeout = std::chrono::seconds(2);
 constexpr auto kRetryPause = std::chrono::milliseconds(5);
 
-/// One file under two names (hard links, bind mounts) is one image.
-bool same_file(const std::string& a, const std::string& b) {
-  struct stat first {};
-  struct stat second {};
-  return a == b || (::stat(a.c_str(), &first) == 0 && ::stat(b.c_str(), &second) == 0 && first.st_dev == second.st_dev &&
-                    first.st_ino == second.st_ino);
-}
-
-Error busy_image(const std::string& path) {
-  if (const auto devices = control::list_devices()) {
-    for (const control::DeviceState& device : *devices) {
-      for (const control::DeltaSpec& delta : device.deltas) {
-        if (same_file(delta.path, path)) {
-          return Error{ExitCode::Mount, 0, "Image " + path + " already used by device " + device_path(device.number)};
-        }
-      }
-    }
+/// Tries until the deadline, at least once.
+Status lock(io::PosixFile& file, io::LockKind kind, Clock::time_point deadline, FileSource& files) {
+  while (!TRY(file.try_lock(kind))) {
+    if (Clock::now() >= deadline) return fail(files.busy(file.name()));
+    std::this_thread::sleep_for(kRetryPause);
   }
-  return Error{ExitCode::Mount, 0, "Image " + path + " is in use by another process"};
+  return {};
 }
 
-}  // namespace
-
-Result<image::Delta> open_image(const control::DeltaSpec& delta, std::uint32_t raw_cluster_sectors) {
-  io::PosixOpenOptions options;
-  options.writable = !delta.read_only;
-  options.direct = true;
-  std::unique_ptr<io::PosixFile> file = TRY(io::PosixFile::open(delta.path, options));
-  const io::LockKind lock = delta.read_only ? io::LockKind::Shared : io::LockKind::Exclusive;
-  if (!TRY(file->try_lock(lock))) return fail(busy_image(delta.path));
+/// No deadline: not locked.
+Result<image::Delta> open_until(FileSource& files, const control::DeltaSpec& delta, std::uint32_t raw_cluster_sectors,
+                                std::optional<Clock::time_point> deadline) {
+  std::unique_ptr<io::PosixFile> file = TRY(files.open(delta.path, !delta.read_only, true));
+  if (deadline) TRY(lock(*file, delta.read_only ? io::LockKind::Shared : io::LockKind::Exclusive, *deadline, files));
   image::OpenOptions understand;
   understand.writable = !delta.read_only;
   // What a crash left is sound without repair: the command decides whether the mark matters.
@@ -57,22 +40,22 @@ Result<image::Delta> open_image(const control::DeltaSpec& delta, std::uint32_t r
   return image::Delta::open(std::move(file), kind, understand);
 }
 
-Result<std::vector<image::Delta>> open_images(const control::AttachSpec& spec) {
+}  // namespace
+
+Result<image::Delta> open_image(FileSource& files, const control::DeltaSpec& delta, std::uint32_t raw_cluster_sectors) {
+  return open_until(files, delta, raw_cluster_sectors, Clock::now());
+}
+
+Result<std::vector<image::Delta>> open_images(FileSource& files, const control::AttachSpec& spec, Locked locked,
+                                              std::optional<std::size_t> lent) {
+  const Clock::time_point deadline = Clock::now() + (locked == Locked::Wait ? kLastIoTimeout : kUsualTimeout);
   std::vector<image::Delta> deltas;
   deltas.reserve(spec.deltas.size());
   for (const control::DeltaSpec& delta : spec.deltas) {
-    deltas.push_back(TRY(open_image(delta, spec.raw_cluster_sectors)));
+    const bool unlocked = lent == deltas.size() && delta.read_only;
+    deltas.push_back(TRY(open_until(files, delta, spec.raw_cluster_sectors, unlocked ? std::nullopt : std::optional(deadline))));
   }
   return deltas;
-}
-
-Result<std::vector<image::Delta>> open_images_when_quiet(const control::AttachSpec& spec) {
-  const auto deadline = std::chrono::steady_clock::now() + kLastIoTimeout;
-  for (;;) {
-    auto deltas = open_images(spec);
-    if (deltas || deltas.error().code != ExitCode::Mount || std::chrono::steady_clock::now() >= deadline) return deltas;
-    std::this_thread::sleep_for(kRetryPause);
-  }
 }
 
 }  // namespace ploop::daemon

@@ -23,9 +23,7 @@ constexpr int kFirstFreeFd = 5;
 /// The loop device takes over the size that the FUSE file has now.
 void resize(LoopDevice& loop, const Fd& file, Channel& guardian) {
   const Status resized = loop.take_size_of(file);
-  std::string body = "{}";
-  if (!resized) body = "{\"error\":" + control::encode_error_object(resized.error()) + "}";
-  ignore(guardian.send("resized", body), "a guardian that is gone takes the keeper with it");
+  ignore(guardian.send("resized", control::encode_outcome(resized)), "a guardian that is gone takes the keeper with it");
 }
 
 /// A mounted device or partition is claimed exclusively; that is known without touching anything.
@@ -48,9 +46,7 @@ bool release(LoopDevice& loop, Channel& guardian) {
     return false;
   }
   // A failed write-back is reported, but the device goes: nobody has it open, and trying again would not help.
-  std::string body = "{}";
-  if (!flushed) body = "{\"error\":" + control::encode_error_object(flushed.error()) + "}";
-  ignore(guardian.send("released", body), "a guardian that is gone takes the keeper with it");
+  ignore(guardian.send("released", control::encode_outcome(flushed)), "a guardian that is gone takes the keeper with it");
   return true;
 }
 

@@ -1,4 +1,4 @@
-// The keeper: a child of the guardian that opens the FUSE file, puts the loop device over it and holds it. It is a process of its
+// The keeper of FUSE + loop: a child of the guardian that opens the FUSE file, puts the loop device over it and holds it. It is a process of its
 // own because every one of these steps waits for the worker; the guardian must never wait for it, and a process that holds
 // /dev/fuse must never have the loop device's dirty pages to write back when it dies.
 //

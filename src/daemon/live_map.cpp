@@ -35,7 +35,7 @@ Result<LiveMap> LiveMap::create(int fd, std::uint64_t bytes) {
 
 Result<LiveMap> LiveMap::adopt(int fd, std::uint64_t bytes) {
   struct stat file {};
-  if (::fstat(fd, &file) != 0) return fail_errno(ExitCode::Stat, "stat the cluster map");
+  if (file_status(fd, file) != 0) return fail_errno(ExitCode::Stat, "stat the cluster map");
   // Longer when the worker died while it was making the device larger.
   if (static_cast<std::uint64_t>(file.st_size) < bytes) {
     return fail(ExitCode::Format, "The cluster map that was left belongs to another device");

@@ -14,6 +14,7 @@ namespace ploop::daemon {
 namespace {
 
 constexpr std::uint64_t kReportPauseNs = 200'000'000;
+constexpr std::uint64_t kTakeBackPauseNs = 20'000'000;
 
 Status held(int result) {
   if (result == 0) return {};
@@ -59,6 +60,10 @@ struct Operations::Ask {
   [[nodiscard]] Status await_resume() const { return *std::exchange(self.answered_, std::nullopt); }
 };
 
+Operations::Operations(Parts parts, Replies replies) : parts_(std::move(parts)), replies_(std::move(replies)), lent_(parts_.lent) {
+  if (lent_) take_back(*this);
+}
+
 bool Operations::handles(std::string_view method) {
   return method == "push_delta" || method == "merge_top" || method == "cancel_merge" || method == "lend" || method == "set_lower" || method == "grow";
 }
@@ -71,6 +76,9 @@ void Operations::run(control::Call call) {
   Result<Change> change = control::decode_chain_change(call.request.params);
   if (!change) return replies_.result(call, fail(change.error()));
   const std::string& method = call.request.method;
+  if (!change->known.empty() && change->known != control::paths_of(parts_.spec.deltas)) {
+    return replies_.result(call, fail(ExitCode::Busy, "Another command has changed the images of the device meanwhile; run this one again"));
+  }
   const auto busy = [&] {
     const std::string what(engine::maintenance_name(parts_.device.maintenance()));
     replies_.result(call, fail(ExitCode::Busy, "The device is busy with another operation (" + what + ")"));
@@ -103,14 +111,34 @@ void Operations::run(control::Call call) {
 bool Operations::on_guardian(const Message& message) {
   if (message.name != "chain" && message.name != "resized") return false;
   answered_.emplace();
-  const Result<control::Json> json = control::parse_object(message.body, "guardian");
-  if (json && json->contains("error")) *answered_ = fail(control::decode_error_object(control::to_line((*json)["error"])));
+  *answered_ = control::decode_outcome(message.body);
   if (asking_) std::exchange(asking_, nullptr).resume();
   return true;
 }
 
+std::string_view Operations::occupied_by() const {
+  engine::Maintenance what = parts_.device.maintenance();
+  // Who borrowed a level has its lock, which a successor would need.
+  if (what == engine::Maintenance::None && lent_) what = engine::Maintenance::Chain;
+  return what == engine::Maintenance::None ? std::string_view() : engine::maintenance_name(what);
+}
+
+bool Operations::retire() {
+  if (!parts_.transport.retire()) return false;
+  // A merge that rests keeps it from being noted, and stays as it is: it is resumed by whoever asks the successor.
+  [[maybe_unused]] const bool noted = parts_.device.begin(engine::Maintenance::Upgrade);
+  return true;
+}
+
+void Operations::stay() {
+  parts_.transport.stay();
+  if (parts_.device.maintenance() == engine::Maintenance::Upgrade) parts_.device.end();
+}
+
 Operations::Ask Operations::commit(const ChainState& next) { return {*this, "chain", control::encode_chain_state(next)}; }
-Operations::Ask Operations::resize_device() { return {*this, "resize", "{}"}; }
+Operations::Ask Operations::resize_device() {
+  return {*this, "resize", control::to_line(control::Json{{"sectors", parts_.device.size_bytes() / kSectorSize}})};
+}
 
 control::ChainState Operations::current() const {
   return {parts_.spec.deltas, parts_.spec.merging, parts_.device.size_bytes() / kSectorSize, {}};
@@ -146,7 +174,7 @@ Status Operations::prepare_push(const Change& change) {
   if (change.deltas.size() != 1 || change.deltas.front().read_only) {
     return fail(ExitCode::Param, "A snapshot needs one new image, to be written");
   }
-  return parts_.device.prepare_push(TRY(open_image(change.deltas.front(), parts_.spec.raw_cluster_sectors)));
+  return parts_.device.prepare_push(TRY(open_image(parts_.files, change.deltas.front(), parts_.spec.raw_cluster_sectors)));
 }
 
 Operations::Job Operations::push_delta(Operations& self, control::Call call, Change change) {
@@ -166,7 +194,8 @@ Operations::Job Operations::push_delta(Operations& self, control::Call call, Cha
   if (status) {
     device.push();
     self.adopt(next);
-    self.relock(next.deltas.size() - 2);  // others may read it from now on
+    // Others may read it from now on.
+    if (!self.relock(next.deltas.size() - 2)) log_error("the former top could not be locked for reading");
   } else if (const Status back = device.unseal_top(); !back) {
     log_error("the top image could not be marked in use again: {}", back.error().message());
   }
@@ -178,7 +207,7 @@ Operations::Job Operations::push_delta(Operations& self, control::Call call, Cha
 
 Result<std::vector<image::Delta>> Operations::open_lower(const std::vector<control::DeltaSpec>& lower) const {
   std::vector<image::Delta> deltas;
-  for (const control::DeltaSpec& delta : lower) deltas.push_back(TRY(open_image(delta, parts_.spec.raw_cluster_sectors)));
+  for (const control::DeltaSpec& delta : lower) deltas.push_back(TRY(open_image(parts_.files, delta, parts_.spec.raw_cluster_sectors)));
   return deltas;
 }
 
@@ -198,7 +227,7 @@ Operations::Job Operations::set_lower(Operations& self, control::Call call, Chan
   status = co_await self.commit(next);
   if (status) {
     self.adopt(next);
-    self.lent_.reset();
+    self.level_is_back();
     status = device.reopen(*std::move(lower), false, self.parts_.map.memory());
   }
   device.release();
@@ -207,23 +236,46 @@ Operations::Job Operations::set_lower(Operations& self, control::Call call, Chan
 
 Status Operations::lend(const control::Call& call, std::size_t level) {
   if (level + 1 >= parts_.spec.deltas.size()) return fail(ExitCode::Param, "Only a lower level can be lent");
+  if (lent_ == level && lent_to_ == 0) {  // whoever had it is gone, and the lock is not taken back yet
+    lent_to_ = call.connection;
+    return {};
+  }
   if (lent_ || parts_.device.merging()) return fail(ExitCode::Busy, "A level is lent already");
+  // The guardian first: a successor that does not know would wait for a lock that the borrower has.
+  TRY(parts_.guardian.send("lent", control::to_line(control::Json{{"level", level}})));
   TRY(posix_file(parts_.device.delta(level)).unlock());
   lent_ = level;
   lent_to_ = call.connection;
   return {};
 }
 
-void Operations::relock(std::size_t level) {
+bool Operations::relock(std::size_t level) {
   const Result<bool> locked = posix_file(parts_.device.delta(level)).try_lock(io::LockKind::Shared);
-  if (!locked || !*locked) log_error("level {} could not be locked again", level);
+  return locked && *locked;
 }
 
-/// Whoever borrowed a level died. Its file is as good as before: what may be done to it does not change what is read.
+void Operations::level_is_back() {
+  if (!lent_) return;
+  lent_.reset();
+  ignore(parts_.guardian.send("returned"), "its end is noticed elsewhere");
+}
+
+/// The borrower's connection has ended, or was to a predecessor. It may work on; its file is as good as before: what may be done to it
+/// does not change what is read.
+Operations::Job Operations::take_back(Operations& self) {
+  while (self.lent_ && self.lent_to_ == 0) {
+    if (*self.lent_ + 1 >= self.parts_.spec.deltas.size() || self.relock(*self.lent_)) {
+      self.level_is_back();
+      break;
+    }
+    co_await io::TimeoutAwaiter(self.parts_.ring, kTakeBackPauseNs);
+  }
+}
+
 void Operations::connection_closed(std::uint64_t connection) {
   if (!lent_ || lent_to_ != connection) return;
-  relock(*lent_);
-  lent_.reset();
+  lent_to_ = 0;
+  take_back(*this);
 }
 
 // --- merging the top
@@ -240,7 +292,9 @@ Result<std::vector<image::Delta>> Operations::open_merge(ChainState& next) {
   next.merging = true;
   TRY(posix_file(parts_.device.delta(into)).unlock());
   Rollback rollback;
-  rollback.add([this, into] { relock(into); });
+  rollback.add([this, into] {
+    if (!relock(into)) log_error("level {} could not be locked again", into);
+  });
   const std::vector<control::DeltaSpec> lower(next.deltas.begin(), next.deltas.end() - 1);
   std::vector<image::Delta> deltas = TRY(open_lower(lower));
   if (deltas.back().kind() == image::Kind::Raw) {
@@ -249,7 +303,7 @@ Result<std::vector<image::Delta>> Operations::open_merge(ChainState& next) {
   if (deltas.back().size_sectors() * kSectorSize < parts_.device.size_bytes()) {
     TRY(grow_lower(deltas.back()));
     deltas.pop_back();
-    deltas.push_back(TRY(open_image(next.deltas[into], parts_.spec.raw_cluster_sectors)));
+    deltas.push_back(TRY(open_image(parts_.files, next.deltas[into], parts_.spec.raw_cluster_sectors)));
   }
   rollback.commit();
   return deltas;
@@ -308,8 +362,11 @@ Operations::Job Operations::merge_top(Operations& self, control::Call call, Chan
     ChainState next = self.current();
     next.deltas.pop_back();
     next.merging = false;
-    next.commit = self.merge_commit_;
-    status = co_await self.commit(next);
+    do {
+      next.commit = self.merge_commit_;
+      status = co_await self.commit(next);
+      // Of a command that joined while another's commit point, which was gone, was tried.
+    } while (!status && next.commit != self.merge_commit_);
     if (status) {
       device.drop_overlay();
       self.adopt(next);
@@ -329,16 +386,22 @@ Status Operations::check_growth(std::uint64_t size_sectors) const {
     return fail(ExitCode::Param, "The size must be a multiple of the cluster size, " + std::to_string(cluster) + " sectors");
   }
   const std::uint64_t now = parts_.device.size_bytes() / kSectorSize;
-  if (size_sectors > now) return {};
+  if (size_sectors > now && !parts_.transport.info().can_resize) {
+    return fail(ExitCode::DeviceIoctl,
+                "This kernel can't resize a ublk device while it runs: unmount it first, or mount it with --transport fuse");
+  }
+  // The same: who asks does not know yet that a worker which died had come so far.
+  if (size_sectors >= now) return {};
   return fail(ExitCode::Param, "Incorrect new size specified " + std::to_string(size_sectors) + " current size " + std::to_string(now));
 }
 
 /// The held device's top file, through a second descriptor: what the engine knows of it is read anew afterwards.
 Status Operations::grow_top(std::uint64_t size_sectors) {
   const control::DeltaSpec& spec = parts_.spec.deltas.back();
-  io::PosixOpenOptions options;
-  options.writable = true;
-  std::unique_ptr<io::PosixFile> file = TRY(io::PosixFile::open(spec.path, options));
+  std::unique_ptr<io::PosixFile> file = TRY(parts_.files.open(spec.path, true, false));
+  if (!file->same_file(posix_file(parts_.device.delta(parts_.spec.deltas.size() - 1)))) {
+    return fail(ExitCode::Open, spec.path + " is not the file that the device writes any more");
+  }
   if (spec.kind == control::ImageKind::Raw) {
     return image::resize_raw(*file, size_sectors * kSectorSize, parts_.device.cluster_bytes());
   }
@@ -352,6 +415,7 @@ Status Operations::grow_top(std::uint64_t size_sectors) {
 
 Operations::Job Operations::grow(Operations& self, control::Call call, Change change) {
   engine::Device& device = self.parts_.device;
+  const std::uint64_t old_bytes = device.size_bytes();
   const std::vector<control::DeltaSpec> below(self.parts_.spec.deltas.begin(), self.parts_.spec.deltas.end() - 1);
   Status status = self.check_growth(change.size_sectors);
   Result<std::vector<image::Delta>> lower = self.open_lower(below);
@@ -372,7 +436,11 @@ Operations::Job Operations::grow(Operations& self, control::Call call, Change ch
   if (status) status = reopened;
   device.release();
   self.parts_.transport.size_changed();
-  if (status) status = co_await self.resize_device();
+  // Without its commit point, too, the image has the new size, and so has this device.
+  if (status || device.size_bytes() != old_bytes) {
+    const Status told = co_await self.resize_device();
+    if (status) status = told;
+  }
   self.finish(call, status);
 }
 

@@ -8,6 +8,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.hpp"
@@ -15,6 +16,7 @@
 #include "control/chain_messages.hpp"
 #include "control/server.hpp"
 #include "daemon/channel.hpp"
+#include "daemon/file_source.hpp"
 #include "daemon/live_map.hpp"
 #include "engine/device.hpp"
 #include "io/uring_ring.hpp"
@@ -31,19 +33,26 @@ class Operations {
     transport::Transport& transport;
     LiveMap& map;
     Channel& guardian;
+    FileSource& files;
     control::AttachSpec spec;  ///< of the running device; kept up to date
+    std::optional<std::size_t> lent = {};  ///< by a predecessor
   };
   /// How answers leave; called on the ring's thread.
   struct Replies {
     std::function<void(const control::Call&, const Status&)> result;
     std::function<void(const control::Call&, const std::string&)> event;
   };
-  Operations(Parts parts, Replies replies) : parts_(std::move(parts)), replies_(std::move(replies)) {}
+  Operations(Parts parts, Replies replies);
   Operations(const Operations&) = delete;
   Operations& operator=(const Operations&) = delete;
 
   [[nodiscard]] static bool handles(std::string_view method);
   void run(control::Call call);
+  /// The name of what keeps this process from being replaced in order; "" when nothing does.
+  [[nodiscard]] std::string_view occupied_by() const;
+  /// Lets the transport retire; no operation begins any more. False: this transport can't.
+  bool retire();
+  void stay();
   /// Answers of the guardian; true when the message was one.
   bool on_guardian(const Message& message);
   void connection_closed(std::uint64_t connection);
@@ -60,6 +69,7 @@ class Operations {
   static Job set_lower(Operations& self, control::Call call, Change change);
   static Job grow(Operations& self, control::Call call, Change change);
   static Job report_merge(Operations& self);
+  static Job take_back(Operations& self);
   Status lend(const control::Call& call, std::size_t level);
 
   Ask commit(const ChainState& next);
@@ -72,7 +82,8 @@ class Operations {
   Status grow_top(std::uint64_t size_sectors);
   Status check_growth(std::uint64_t size_sectors) const;
   Result<std::vector<image::Delta>> open_lower(const std::vector<control::DeltaSpec>& lower) const;
-  void relock(std::size_t level);
+  bool relock(std::size_t level);
+  void level_is_back();
   void restore_lower();
   void finish(const control::Call& call, const Status& status);
 
@@ -83,7 +94,7 @@ class Operations {
   std::vector<control::Call> merging_;  ///< who waits for the end of the merge
   control::CommitPoint merge_commit_;   ///< of the last who asked
   std::optional<std::size_t> lent_;
-  std::uint64_t lent_to_ = 0;           ///< connection
+  std::uint64_t lent_to_ = 0;           ///< connection; 0: the borrower's has ended, and take_back() runs
 };
 
 }  // namespace ploop::daemon

@@ -42,9 +42,8 @@ void protect_process() {
   ::mallopt(M_ARENA_MAX, 1);
 }
 
-void lock_memory() {
-  // Where what is there exceeds a limit, locking the future would only make later allocations fail.
-  if (::mlockall(MCL_CURRENT) != 0 || ::mlockall(MCL_FUTURE | MCL_ONFAULT) != 0) {
+void lock_memory(bool unlimited) {
+  if (::mlockall(MCL_CURRENT) != 0 || (unlimited && ::mlockall(MCL_FUTURE | MCL_ONFAULT) != 0)) {
     log(LogLevel::Detail, "mlockall: {}", std::strerror(errno));
   }
 }

@@ -8,8 +8,9 @@ namespace ploop::daemon {
 /// closed socket; no files with surprising modes.
 void protect_process();
 
-/// Locks what is mapped now into memory and whatever is touched later.
-void lock_memory();
+/// Locks what is mapped now into memory, and unless locked memory is limited whatever is touched later: beyond a limit, later
+/// allocations would only fail.
+void lock_memory(bool unlimited = true);
 
 /// The caller's limits are not ours: as many descriptors as the hard limit allows (a stack can have a thousand images), and files
 /// as large as it allows; a larger one is an error then, not a signal.

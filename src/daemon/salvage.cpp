@@ -1,15 +1,16 @@
 #include "daemon/salvage.hpp"
 
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <memory>
 #include <vector>
 
 #include "base/log.hpp"
+#include "base/subprocess.hpp"
 #include "daemon/images.hpp"
+#include "daemon/file_source.hpp"
 #include "daemon/live_map.hpp"
+#include "daemon/sandbox.hpp"
 #include "engine/device.hpp"
 #include "io/uring_ring.hpp"
 
@@ -20,11 +21,25 @@ namespace {
 constexpr unsigned kChildLimitSeconds = 120;
 constexpr unsigned kRingDepth = 64;
 
+/// In the child: descriptors first, then the sandbox, and only then a byte of an image.
+Status salvage_confined(const control::AttachSpec& spec, const Fd& map) {
+  // What the guardian has open is none of its business. Nothing is closed twice: the process ends without destructors.
+  const auto map_fd = static_cast<unsigned>(map.get());
+  if (map_fd > STDERR_FILENO + 1) ::close_range(STDERR_FILENO + 1, map_fd - 1, 0);
+  ::close_range(map_fd + 1, ~0u, 0);
+  const auto ring = TRY(io::UringRing::create(kRingDepth, io::UringRing::Start::Disabled));
+  PreparedFiles files = TRY(PreparedFiles::open_all(spec));
+  SandboxOptions options;
+  options.ring = ring.get();
+  options.required = spec.require_sandbox;
+  TRY(enter_sandbox(options));
+  return salvage(*ring, files, spec, map);
+}
+
 }  // namespace
 
-Status salvage(const control::AttachSpec& spec, const Fd& map) {
-  const auto ring = TRY(io::UringRing::create(kRingDepth));
-  std::vector<image::Delta> deltas = TRY(open_images_when_quiet(spec));
+Status salvage(io::UringRing& ring, FileSource& files, const control::AttachSpec& spec, const Fd& map) {
+  std::vector<image::Delta> deltas = TRY(open_images(files, spec, Locked::Wait));
   const LiveMap live = TRY(LiveMap::adopt(map.get(), engine::Device::map_bytes(deltas)));
   engine::DeviceConfig config;
   config.deltas = std::move(deltas);
@@ -32,7 +47,7 @@ Status salvage(const control::AttachSpec& spec, const Fd& map) {
   config.adopt_map = true;
   config.overlay = spec.merging;
   config.on_no_space = engine::OnNoSpace::Fail;
-  const auto device = TRY(engine::Device::open(*ring, std::move(config)));
+  const auto device = TRY(engine::Device::open(ring, std::move(config)));
   return device->close();
 }
 
@@ -41,14 +56,12 @@ Status salvage_in_child(const control::AttachSpec& spec, const Fd& map) {
   if (pid < 0) return fail_errno(ExitCode::System, "fork");
   if (pid == 0) {
     ::alarm(kChildLimitSeconds);
-    const Status done = salvage(spec, map);
+    const Status done = salvage_confined(spec, map);
     if (!done) log_error("{}", done.error().message());
     ::_exit(done ? 0 : 1);
   }
-  int status = 0;
-  while (::waitpid(pid, &status, 0) < 0) {
-    if (errno != EINTR) return fail_errno(ExitCode::System, "wait");
-  }
+  const int status = wait_for_child(pid);
+  if (status < 0) return fail_errno(ExitCode::System, "wait");
   if (status != 0) return fail(ExitCode::System, "the cluster map of the dead worker could not be committed");
   return {};
 }

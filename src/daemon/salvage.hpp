@@ -6,14 +6,16 @@
 #include "base/fd.hpp"
 #include "base/result.hpp"
 #include "control/attach_spec.hpp"
+#include "daemon/file_source.hpp"
+#include "io/uring_ring.hpp"
 
 namespace ploop::daemon {
 
 /// Commits the map in `map` to the images of `spec` and closes them. Waits for the dead worker's last I/O first. Fails with the
 /// errors of open_images() and engine::Device; the images then are as a power cut would have left them.
-Status salvage(const control::AttachSpec& spec, const Fd& map);
+Status salvage(io::UringRing& ring, FileSource& files, const control::AttachSpec& spec, const Fd& map);
 
-/// The same in a child process, since it reads images; waits for its end. ExitCode::System when it failed; its own message is in the
+/// The same in a child process, in the sandbox, since it reads images; waits for its end. ExitCode::System when it failed; its own message is in the
 /// log.
 Status salvage_in_child(const control::AttachSpec& spec, const Fd& map);
 

@@ -1,7 +1,6 @@
 #include "daemon/service.hpp"
 
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -13,6 +12,8 @@
 
 namespace ploop::daemon {
 namespace {
+
+constexpr int kReleasedTimeoutMs = 5000;
 
 control::DeviceStats collect(const engine::Device& device) {
   const engine::Stats& s = device.stats();
@@ -67,55 +68,30 @@ struct Service::Idle {
   void await_resume() const noexcept {}
 };
 
-Service::Service(io::UringRing& ring, engine::Device& device, Channel& guardian, Fd wakeup, Operations::Parts working)
+Service::Service(io::UringRing& ring, engine::Device& device, Channel& guardian, CommandInbox& inbox, Operations::Parts working)
     : ring_(ring),
       device_(device),
       tracking_(device),
       shrinking_(device, [this](const control::Call& call, const Result<std::string>& result) { reply(call, result); }),
       guardian_(guardian),
-      wakeup_(std::move(wakeup)),
+      inbox_(inbox),
       operations_(std::move(working), {[this](const control::Call& call, const Status& status) { answer(call, status); },
                                        [this](const control::Call& call, const std::string& event) {
-                                         server_->reply(call, control::encode_event(call.request.id, event));
-                                       }}) {}
-
-Result<std::unique_ptr<Service>> Service::start(io::UringRing& ring, engine::Device& device, Channel& guardian,
-                                                Fd control_socket, Operations::Parts working) {
-  Fd wakeup{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
-  if (!wakeup) return fail_errno(ExitCode::System, "make an eventfd");
-  std::unique_ptr<Service> service(new Service(ring, device, guardian, std::move(wakeup), std::move(working)));
-  Service* self = service.get();
-  // On the server's thread: hand over and wake the ring.
-  const auto hand_over = [self](control::Call call) {
-    {
-      const std::lock_guard guard(self->mutex_);
-      self->inbox_.push_back(std::move(call));
-    }
-    const std::uint64_t one = 1;
-    [[maybe_unused]] const ssize_t n = ::write(self->wakeup_.get(), &one, sizeof one);
-  };
-  service->server_ = TRY(control::Server::start(std::move(control_socket), hand_over));
-  service->tasks_ = {serve_commands(*self).handle, serve_guardian(*self).handle, serve_flushes(*self).handle};
-  return service;
+                                         inbox_.reply(call, control::encode_event(call.request.id, event));
+                                       }}) {
+  tasks_ = {serve_commands(*this).handle, serve_guardian(*this).handle, serve_flushes(*this).handle};
 }
 
 Service::~Service() {
-  if (server_) server_->stop();
+  inbox_.stop();
   for (const std::coroutine_handle<> task : tasks_) task.destroy();
-}
-
-std::vector<control::Call> Service::take_inbox() {
-  std::uint64_t count = 0;
-  [[maybe_unused]] const ssize_t n = ::read(wakeup_.get(), &count, sizeof count);
-  const std::lock_guard guard(mutex_);
-  return std::exchange(inbox_, {});
 }
 
 Service::Endless Service::serve_commands(Service& self) {
   for (;;) {
-    Readable readable(self.ring_, self.wakeup_.get());
+    Readable readable(self.ring_, self.inbox_.fd());
     [[maybe_unused]] const int ready = co_await readable;  // whatever it says, the read that follows finds out
-    std::vector<control::Call> calls = self.take_inbox();
+    std::vector<control::Call> calls = self.inbox_.take();
     for (control::Call& call : calls) self.run_command(std::move(call));
   }
 }
@@ -158,7 +134,7 @@ void Service::run_command(control::Call call) {
   const std::string& method = call.request.method;
   if (method == "ping") return answer(call, {});
   if (method == "stats") {
-    return server_->reply(call, control::encode_result(call.request.id, control::encode_stats(collect(device_))));
+    return inbox_.reply(call, control::encode_result(call.request.id, control::encode_stats(collect(device_))));
   }
   if (Tracking::handles(method)) {
     return reply(call, tracking_.run(call));
@@ -167,12 +143,12 @@ void Service::run_command(control::Call call) {
   if (Operations::handles(method)) return operations_.run(std::move(call));
   if (method == "maintenance") {
     const std::string state = control::encode_maintenance(operations_.state());
-    return server_->reply(call, control::encode_result(call.request.id, state));
+    return inbox_.reply(call, control::encode_result(call.request.id, state));
   }
   if (method == "info") {
     // A worker that just took over hears of the state in a moment.
     if (state_.empty()) return early_.push_back(std::move(call));
-    return server_->reply(call, control::encode_result(call.request.id, state_));
+    return inbox_.reply(call, control::encode_result(call.request.id, state_));
   }
   if (method == "flush") {
     flushing_.push_back(std::move(call));
@@ -191,10 +167,15 @@ void Service::on_guardian(const Message& message) {
   if (message.name == "attached" || message.name == "state") {
     state_ = message.body;
     for (const control::Call& call : std::exchange(early_, {})) {
-      server_->reply(call, control::encode_result(call.request.id, state_));
+      inbox_.reply(call, control::encode_result(call.request.id, state_));
     }
   } else if (operations_.on_guardian(message)) {
     return;
+  } else if (message.name == "retire") {
+    retire();
+  } else if (message.name == "stay") {
+    operations_.stay();
+    inbox_.resume();
   } else if (message.name == "releasing") {
     // Writes that wait for space would keep the keeper from writing back, for ever.
     device_.stop_waiting_for_space();
@@ -203,27 +184,47 @@ void Service::on_guardian(const Message& message) {
       answer(call, fail(errno_error(ExitCode::DeviceIoctl, EBUSY, "The device is open")));
     }
   } else if (message.name == "released") {
-    const Result<control::Json> json = control::parse_object(message.body, "guardian");
-    if (json && json->contains("error")) {
-      written_back_ = fail(control::decode_error_object(control::to_line((*json)["error"])));
-    }
+    released_ = true;
+    written_back_ = control::decode_outcome(message.body);
   }
 }
 
+/// Another program takes over when the requests in progress are answered. What a command has begun by then would be lost, so there may
+/// be none.
+void Service::retire() {
+  std::string_view occupied = operations_.occupied_by();
+  if (occupied.empty() && !inbox_.pause()) occupied = "a command is connected";
+  if (!occupied.empty()) {
+    const control::Json body{{"name", std::string(occupied)}};
+    return ignore(guardian_.send("occupied", control::to_line(body)), "its end is noticed elsewhere");
+  }
+  if (!operations_.retire()) ignore(guardian_.send("unable"), "its end is noticed elsewhere");
+}
+
 void Service::answer(const control::Call& call, const Status& status) {
-  server_->reply(call, status ? control::encode_result(call.request.id, "{}")
+  inbox_.reply(call, status ? control::encode_result(call.request.id, "{}")
                               : control::encode_error(call.request.id, status.error()));
 }
 
 void Service::reply(const control::Call& call, const Result<std::string>& result) {
-  server_->reply(call, result ? control::encode_result(call.request.id, *result)
+  inbox_.reply(call, result ? control::encode_result(call.request.id, *result)
                               : control::encode_error(call.request.id, result.error()));
 }
 
+/// Nothing runs the ring any more. A disk that the keeper stops ends before the guardian has passed on what it said about that.
+void Service::hear_released() {
+  while (!detaching_.empty() && !released_) {
+    const Result<Message> message = guardian_.wait(kReleasedTimeoutMs);
+    if (!message) return;
+    if (message->name == "released") on_guardian(*message);
+  }
+}
+
 void Service::finish(const Status& closed) {
+  hear_released();
   const Status& result = written_back_ ? closed : written_back_;
   for (const control::Call& call : std::exchange(detaching_, {})) answer(call, result);
-  server_->stop();
+  inbox_.stop();
 }
 
 }  // namespace ploop::daemon

@@ -2,53 +2,129 @@
 
 #include <unistd.h>
 
+#include <cstddef>
 #include <memory>
+#include <optional>
 
 #include "base/log.hpp"
 #include "control/attach_spec.hpp"
+#include "control/json.hpp"
 #include "control/protocol.hpp"
 #include "daemon/channel.hpp"
+#include "daemon/command_inbox.hpp"
+#include "daemon/file_source.hpp"
 #include "daemon/images.hpp"
 #include "daemon/live_map.hpp"
+#include "daemon/kernel_side.hpp"
 #include "daemon/safety.hpp"
+#include "daemon/sandbox.hpp"
+#include "daemon/server_message.hpp"
 #include "daemon/service.hpp"
 #include "engine/device.hpp"
 #include "io/uring_ring.hpp"
 #include "transport/fuse/pump.hpp"
+#include "transport/ublk/pump.hpp"
 
 namespace ploop::daemon {
 namespace {
 
 constexpr unsigned kRingDepth = 256;
 constexpr int kOrderTimeoutMs = 10'000;
-/// Discards below this size are not worth a request; for a single image it is the host's page.
-constexpr std::uint32_t kSingleGranularity = 4096;
+/// The kernel may have to clean up after a dead worker before it takes another one.
+constexpr int kServerTimeoutMs = 60'000;
 
 struct Order {
   control::AttachSpec spec;
+  bool resend = false;     ///< the kernel shall deliver again what the predecessor had
   bool take_over = false;  ///< a predecessor was killed; its map and the requests it had are ours now
+  std::optional<std::size_t> lent;  ///< a level that the predecessor has lent to a command, which may be at work on it
 };
 
+/// What a dead worker had lent is said before the order.
+Result<std::optional<std::size_t>> lent_level(const Message& message) {
+  if (message.name != "lent") return std::nullopt;
+  const control::Json json = TRY(control::parse_object(message.body, "guardian"));
+  return TRY(control::number_field<std::uint32_t>(json, "level"));
+}
+
 Result<Order> receive_order(Channel& guardian) {
-  const Message message = TRY(guardian.wait(kOrderTimeoutMs));
-  if (message.name != "serve" && message.name != "take_over") return fail(ExitCode::Protocol, "Unexpected order " + message.name);
-  return Order{TRY(control::decode_attach_spec(message.body)), message.name == "take_over"};
+  Message message = TRY(guardian.wait(kOrderTimeoutMs));
+  const std::optional<std::size_t> lent = TRY(lent_level(message));
+  if (lent) message = TRY(guardian.wait(kOrderTimeoutMs));
+  const bool resend = message.name == "take_over";
+  const bool take_over = resend || message.name == "adopt";
+  if (message.name != "serve" && !take_over) return fail(ExitCode::Protocol, "Unexpected order " + message.name);
+  return Order{TRY(control::decode_attach_spec(message.body)), resend, take_over, lent};
 }
 
 /// The parts of a worker, in the order of their making; destroyed in reverse.
 struct Parts {
   std::unique_ptr<io::UringRing> ring;
+  std::unique_ptr<CommandInbox> inbox;
+  std::unique_ptr<FileSource> files;
   std::unique_ptr<LiveMap> map;
   std::unique_ptr<engine::Device> device;
+  Fd ublk;  ///< what the transport serves on, when it came later than the worker
   std::unique_ptr<transport::Transport> transport;
   std::unique_ptr<Service> service;
+  bool memory_unlimited = false;
 };
+
+/// What is left when the kernel's side ended before this worker could serve it: nothing to do but to close the images.
+class NoTransport final : public transport::Transport {
+ public:
+  Status greet() override { return {}; }
+  Status take_over() override { return {}; }
+  [[nodiscard]] transport::TransportInfo info() const override { return {"ublk", true, false}; }
+  Status run() override { return {}; }
+  void size_changed() override {}
+};
+
+/// The file to serve on comes from the keeper as soon as the kernel is ready for this worker.
+Status reach_ublk(Parts& parts, const Order& order, Channel& guardian) {
+  Message message = TRY(guardian.wait(kServerTimeoutMs));
+  if (message.name == "released") {
+    parts.transport = std::make_unique<NoTransport>();
+    return {};
+  }
+  if (message.name != "server" || !message.descriptor) return fail(ExitCode::Protocol, "Unexpected message " + message.name);
+  const transport::ublk::Geometry geometry = TRY(decode_server(message.body)).geometry;
+  parts.ublk = std::move(message.descriptor);
+  auto server = TRY(transport::ublk::open_server(*parts.ring, parts.ublk.get(), geometry));
+  parts.transport = TRY(transport::ublk::Pump::create(*parts.ring, *parts.device, std::move(server), geometry));
+  // Kernels that look for partitions while the disk starts hang for good if the worker dies meanwhile. For a server without
+  // CAP_SYS_ADMIN, as this one is by now, they do not look.
+  return order.take_over ? parts.transport->take_over() : parts.transport->greet();
+}
+
+/// Everything that needs a privilege or a thread, then the sandbox. No byte of an image has been read.
+Result<Parts> confine(const control::AttachSpec& spec, Channel& guardian, Fd control_socket) {
+  Parts parts;
+  parts.ring = TRY(io::UringRing::create(kRingDepth, io::UringRing::Start::Disabled));
+  parts.files = std::make_unique<GuardianFiles>(Channel(Fd{kFilesFd}));
+  if (ublk_path(spec.transport) == transport::ublk::DataPath::ZeroCopy) {
+    TRY(parts.ring->make_room_for_buffers(transport::ublk::kMostTags));
+  }
+  SandboxOptions options;
+  options.ring = parts.ring.get();
+  options.driver_commands = is_ublk(spec.transport);
+  options.required = spec.require_sandbox;
+  options.start_threads = [&]() -> Status {
+    parts.inbox = TRY(CommandInbox::start(std::move(control_socket)));
+    return {};
+  };
+  const SandboxReport report = TRY(enter_sandbox(options));
+  for (const std::string& missing : report.missing) log_error("the sandbox lacks a part, {}", missing);
+  TRY(guardian.send("sandbox", control::to_line(control::Json{{"parts", report.in_force}})));
+  parts.memory_unlimited = report.memory_unlimited;
+  return parts;
+}
 
 Result<Parts> build(const Order& order, Channel& guardian, Fd control_socket, control::DeviceState& state) {
   const control::AttachSpec& spec = order.spec;
-  Parts parts;
-  parts.ring = TRY(io::UringRing::create(kRingDepth));
-  std::vector<image::Delta> deltas = TRY(order.take_over ? open_images_when_quiet(spec) : open_images(spec));
+  Parts parts = TRY(confine(spec, guardian, std::move(control_socket)));
+  std::vector<image::Delta> deltas =
+      TRY(open_images(*parts.files, spec, order.take_over ? Locked::Wait : Locked::Refuse, order.lent));
   const std::uint64_t map_bytes = engine::Device::map_bytes(deltas);
   parts.map = std::make_unique<LiveMap>(
       TRY(order.take_over ? LiveMap::adopt_or_create(kMapFd, map_bytes) : LiveMap::create(kMapFd, map_bytes)));
@@ -64,17 +140,23 @@ Result<Parts> build(const Order& order, Channel& guardian, Fd control_socket, co
   parts.device = TRY(engine::Device::open(*parts.ring, std::move(config)));
 
   const auto cluster_bytes = static_cast<std::uint32_t>(parts.device->cluster_bytes());
-  transport::fuse::PumpOptions options;
-  // With data below, discarding a part of a cluster frees nothing but would have to be remembered.
-  options.discard_granularity = parts.device->levels() == 1 ? kSingleGranularity : cluster_bytes;
-  parts.transport = TRY(transport::fuse::Pump::create(*parts.ring, *parts.device, kFuseFd, options));
-  TRY(order.take_over ? parts.transport->take_over() : parts.transport->greet());
-  Operations::Parts working{*parts.ring, *parts.device, *parts.transport, *parts.map, guardian, spec};
-  parts.service = TRY(Service::start(*parts.ring, *parts.device, guardian, std::move(control_socket), std::move(working)));
+  state.cluster_sectors = cluster_bytes / kSectorSize;
+  state.deltas = spec.deltas;
+  if (is_ublk(spec.transport)) {
+    TRY(reach_ublk(parts, order, guardian));
+  } else {
+    transport::fuse::PumpOptions options;
+    options.discard_granularity = discard_granularity(state);
+    parts.transport = TRY(transport::fuse::Pump::create(*parts.ring, *parts.device, kTransportFd, options));
+    if (!order.take_over) TRY(parts.transport->greet());
+    if (order.resend) TRY(parts.transport->take_over());
+  }
+  Operations::Parts working{*parts.ring, *parts.device, *parts.transport, *parts.map, guardian, *parts.files, spec, order.lent};
+  parts.service = std::make_unique<Service>(*parts.ring, *parts.device, guardian, *parts.inbox, std::move(working));
 
   state.size_sectors = parts.device->size_bytes() / kSectorSize;
-  state.cluster_sectors = cluster_bytes / kSectorSize;
   state.can_resend = parts.transport->info().can_resend;
+  state.can_resize = parts.transport->info().can_resize;
   return parts;
 }
 
@@ -82,6 +164,11 @@ Result<Parts> build(const Order& order, Channel& guardian, Fd control_socket, co
 bool serve(Parts& parts) {
   const Status served = parts.transport->run();
   if (!served) log_error("{}", served.error().message());
+  if (parts.transport->retired()) {
+    parts.service->leave();
+    // Nothing is closed or committed: map and images are as the successor has to find them.
+    ::_exit(kRetiredStatus);
+  }
   const Status closed = parts.device->close();
   if (!closed) log_error("closing the images: {}", closed.error().message());
   // The images are let go before anybody hears that the device is gone: the next command may lock them at once. The service
@@ -111,7 +198,7 @@ int run_worker() {
     ignore(guardian.send("error", control::encode_error_object(parts.error())), "nobody to tell");
     return 1;
   }
-  lock_memory();
+  lock_memory(parts->memory_unlimited);
   if (!guardian.send("ready", control::encode_device_state(state))) return 1;
   return serve(*parts) ? 0 : 1;
 }

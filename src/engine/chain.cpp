@@ -66,6 +66,13 @@ Result<NewTop> Core::prepare_push(image::Delta delta) const {
 /// The top gets the header of a closed image, durably. Undone by unseal_top().
 Status Core::seal_top() {
   if (top_is_raw_) return {};
+  // The space reserved behind the last cluster goes first: whatever dies next, nobody opens a lower image to trim it.
+  // Where it fails, the file is only longer.
+  const std::uint64_t end = allocator_.used_end();
+  if (end < allocator_.file_clusters() && top_->truncate(end << cluster_shift_) >= 0) {
+    allocator_.cut_to(end);
+    allocator_.cut_done();
+  }
   format::Header closed = header_;
   closed.in_use = format::kClosedMark;
   if (allocator_.used_end() > header_.header_clusters()) closed.flags &= ~format::kFlagEmpty;
@@ -79,11 +86,6 @@ Status Core::unseal_top() { return top_is_raw_ ? Status{} : image::mark_in_use(*
 
 /// The sealed top becomes read-only, `top` takes the writes.
 void Core::push(NewTop top) {
-  if (!top_is_raw_) {
-    // The space reserved behind the last cluster goes; that need not be durable.
-    // Where it fails, the file is only longer.
-    [[maybe_unused]] const int cut = top_->truncate(allocator_.used_end() << cluster_shift_);
-  }
   prepare_buffers();
   deltas_.push_back(std::move(top.delta));
   files_.push_back(&deltas_.back().file());

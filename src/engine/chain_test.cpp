@@ -69,6 +69,31 @@ TEST_F(ChainTest, ASnapshotKeepsItsContentAndTheDeviceGoesOn) {
   close();
 }
 
+// A snapshot whose daemon dies right behind the commit point leaves a lower image that nobody opens for writing again.
+TEST_F(ChainTest, ASealedTopIsAsLongAsItsClustersAndGoesOnWhenUnsealed) {
+  add_image();
+  open();
+  ASSERT_EQ(write(0, 2 * kCluster, 0x11), 0);
+  ASSERT_EQ(hold(), 0);
+  const std::int64_t reserved = files_[0]->size();
+  ASSERT_TRUE(device_->seal_top());
+  const std::int64_t sealed = files_[0]->size();
+  EXPECT_EQ(sealed, static_cast<std::int64_t>((header_of(0).header_clusters() + 2) * kCluster));
+  EXPECT_LT(sealed, reserved);
+  ASSERT_TRUE(device_->unseal_top());
+  device_->release();
+  ASSERT_EQ(write(3 * kCluster, 3 * kCluster, 0x22), 0);
+  ASSERT_EQ(write(7 * kCluster + 512, 512, 0x33), 0);
+  close();
+
+  open();
+  EXPECT_EQ(value_at(0, 2 * kCluster), 0x11);
+  EXPECT_EQ(value_at(3 * kCluster, 3 * kCluster), 0x22);
+  EXPECT_EQ(value_at(7 * kCluster, 512), 0);
+  EXPECT_EQ(value_at(7 * kCluster + 512, 512), 0x33);
+  close();
+}
+
 TEST_F(ChainTest, RequestsThatComeWhileTheDeviceIsHeldAreAnsweredAfterwards) {
   add_image();
   open();
@@ -152,7 +177,7 @@ TEST_F(ChainTest, AFlushedWriteIntoAPulledClusterIsNotHiddenByTheFormerTop) {
   DeviceConfig config;
   std::vector<std::unique_ptr<io::MemoryFile>> both;
   for (auto& f : files_) {
-    auto delta = image::Delta::open(std::make_unique<SharedFile>(*f, fail_sync_), image::Kind::Ploop1,
+    auto delta = image::Delta::open(std::make_unique<SharedFile>(*f, fail_sync_, immediate_), image::Kind::Ploop1,
                                     {.allow_in_use = true, .writable = f == files_.back()});
     ASSERT_TRUE(delta);
     config.deltas.push_back(std::move(*delta));
@@ -194,6 +219,36 @@ TEST_F(ChainTest, AnInterruptedLiveMergeIsTakenOverFromTheMap) {
   EXPECT_EQ(value_at(0, 512), 0x33);
   EXPECT_EQ(value_at(512, 2 * kCluster - 512), 0x22);
   EXPECT_EQ(value_at(2 * kCluster, 2 * kCluster), 0x11);
+  close();
+}
+
+TEST_F(ChainTest, ASuccessorLooksUpWhatALowerFileHasElsewhere) {
+  // The same content in two files, in which the clusters lie in different places; the second one comes while the worker is being replaced.
+  const auto fill = [&](std::initializer_list<std::uint64_t> order) {
+    add_image();
+    open();
+    for (const std::uint64_t n : order) ASSERT_EQ(write(n * kCluster, kCluster, static_cast<unsigned char>(0x11 + n)), 0);
+    close();
+  };
+  fill({2, 1, 0});
+  std::unique_ptr<io::MemoryFile> equal = std::move(files_.back());
+  files_.clear();
+  fill({0, 1, 2});
+  add_image();
+  open();
+  ASSERT_EQ(write(0, 512, 0x22), 0);  // partial: the rest of it is in the lower file
+  device_.reset();                    // killed
+  files_[0] = std::move(equal);
+  ring_ = std::make_unique<io::SimRing>();
+  DeviceConfig config;
+  config.adopt_map = true;
+  open(std::move(config));
+  EXPECT_EQ(value_at(0, 512), 0x22);
+  EXPECT_EQ(value_at(512, kCluster - 512), 0x11);
+  EXPECT_EQ(value_at(kCluster, kCluster), 0x12);
+  EXPECT_EQ(value_at(2 * kCluster, kCluster), 0x13);
+  ASSERT_EQ(flush(), 0);
+  EXPECT_EQ(value_at(512, kCluster - 512), 0x11);
   close();
 }
 

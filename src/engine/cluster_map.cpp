@@ -92,6 +92,8 @@ Result<ClusterMap> ClusterMap::create(std::span<std::byte> memory, const MapGeom
   return map;
 }
 
+std::uint64_t ClusterMap::layout() { return kMagic; }
+
 bool ClusterMap::worth_adopting(std::span<const std::byte> memory) {
   if (memory.size() < sizeof(Header)) return false;
   Header header{};

@@ -67,6 +67,7 @@ class PartialRecord {
   [[nodiscard]] std::uint64_t guest_cluster() const { return words_[0] - 1; }
   [[nodiscard]] Entry lower() const { return Entry(words_[1]); }
   void take(std::uint64_t guest_cluster, Entry lower);
+  void set_lower(Entry lower) { words_[1] = lower.bits(); }
   void release() { words_[0] = 0; }
 
   [[nodiscard]] bool present(std::uint32_t sector) const { return (bitmap()[sector / 64] >> (sector % 64) & 1) != 0; }
@@ -92,6 +93,8 @@ class ClusterMap {
   static Result<ClusterMap> adopt(std::span<std::byte> memory, const MapGeometry& geometry,
                                   std::span<const std::uint64_t> file_clusters);
 
+  /// Names the layout of the memory: another number, another layout.
+  static std::uint64_t layout();
   /// False: the table on disk says everything that this memory says, or more (the map was being built, or nothing happened
   /// since its content was made durable); a successor builds its own. Any memory may be asked.
   [[nodiscard]] static bool worth_adopting(std::span<const std::byte> memory);

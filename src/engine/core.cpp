@@ -6,6 +6,18 @@
 
 namespace ploop::engine {
 
+namespace {
+
+/// Buffers of the ring are a matter for the kernel's threads where the file is one that we otherwise serve in place. Copying is cheaper
+/// than handing over, up to about this size.
+constexpr std::uint64_t kWorthHandingOver = 64 * 1024;
+
+bool better_copied(const Request& r, const io::BlockFile& file) {
+  return r.in_buffer() && file.immediate() && r.length < kWorthHandingOver;
+}
+
+}  // namespace
+
 FramePool& frame_pool(Core& core) { return core.frames; }
 
 bool ExecuteAwaiter::await_suspend(std::coroutine_handle<> h) {
@@ -80,6 +92,25 @@ void Core::leave_phase(ExecuteAwaiter& a) {
   if (--in_phase_[a.phase] == 0 && a.phase != phase_) phase_drained_.wake_all(*ring_);
 }
 
+/// In the statistics. A request with a buffer counts when it was done that way, else when it comes back with memory.
+void Core::count(const Request& r) {
+  switch (r.op) {
+    case Request::Op::Read:
+      stats.reads.add();
+      stats.read_bytes.add(r.length);
+      break;
+    case Request::Op::Write:
+      stats.writes.add();
+      stats.write_bytes.add(r.length);
+      break;
+    case Request::Op::WriteZeroes:
+      stats.zeroings.add();
+      stats.zeroed_bytes.add(r.length);
+      break;
+    case Request::Op::Flush: stats.flushes.add(); break;
+  }
+}
+
 bool Core::start(ExecuteAwaiter& a) {
   if (held_) {
     (held_last_ != nullptr ? held_last_->next_held : held_first_) = &a;
@@ -96,25 +127,17 @@ bool Core::start(ExecuteAwaiter& a) {
     a.result = 0;
     return true;
   }
-  switch (a.request.op) {
-    case Request::Op::Read:
-      stats.reads.add();
-      stats.read_bytes.add(a.request.length);
-      break;
-    case Request::Op::Write:
-      stats.writes.add();
-      stats.write_bytes.add(a.request.length);
-      break;
-    case Request::Op::WriteZeroes:
-      stats.zeroings.add();
-      stats.zeroed_bytes.add(a.request.length);
-      break;
-    case Request::Op::Flush: stats.flushes.add(); break;
-  }
+  if (!a.request.in_buffer()) count(a.request);
   a.starting = true;
   a.done = false;
   ++active_;
-  if (!start_fast(a)) run(*this, &a);
+  if (!start_fast(a)) {
+    if (a.request.in_buffer()) {
+      finish(a, kNeedsMemory);
+    } else {
+      run(*this, &a);
+    }
+  }
   a.starting = false;
   return a.done;
 }
@@ -126,14 +149,15 @@ bool Core::start_fast(ExecuteAwaiter& a) {
   const bool write = r.op == Request::Op::Write;
   Extent extent{};
   if (!find_extent(r.offset, r.length, write, &extent)) return false;
-  if (write && r.fua) return false;
+  if ((write && r.fua) || better_copied(r, *extent.file)) return false;
   enter_phase(a);
   if (write) {
     a.file_offset = extent.offset;
     top_write_begins();
   }
   a.finished = &Core::fast_finished;
-  const io::Op op{write ? io::OpKind::Write : io::OpKind::Read, extent.file, nullptr, r.data, extent.offset, r.length, 0};
+  const io::Op op{write ? io::OpKind::Write : io::OpKind::Read, extent.file, nullptr, r.data, extent.offset, r.length, 0,
+                  r.buffer};
   if (!ring_->submit(op, &a)) return true;
   if (complete_fast(a)) a.done = true;
   return true;
@@ -148,6 +172,14 @@ bool Core::complete_fast(ExecuteAwaiter& a) {
     top_write_ended(a.file_offset, a.request.length);
   }
   const bool short_read = !write && a.result >= 0 && static_cast<std::uint64_t>(a.result) != a.request.length;
+  if (a.request.in_buffer()) {
+    // Whatever went wrong, with memory it goes its usual way; a buffer that was filled in part must not be an answer.
+    const bool worked = a.result >= 0 && !short_read;
+    if (worked) count(a.request);
+    a.result = worked ? 0 : kNeedsMemory;
+    request_ended();
+    return true;
+  }
   if (short_read || a.result == -ENOSPC || a.result == -EDQUOT) {
     run(*this, &a);  // the slow path knows about file ends and full file systems
     return a.done;

@@ -123,6 +123,7 @@ class Core {
   bool complete_fast(ExecuteAwaiter& a);
   static Detached run(Core& self, ExecuteAwaiter* a);
   void finish(ExecuteAwaiter& a, int result);
+  void count(const Request& r);
   void enter_phase(ExecuteAwaiter& a);
   void leave_phase(ExecuteAwaiter& a);
   static Task<int> wait_for_space(Core& self);
@@ -246,6 +247,8 @@ class Core {
   Status build_map();
   void fill_map();
   Status adopt_map();
+  [[nodiscard]] Result<Entry> looked_up(std::uint64_t guest_cluster, Entry entry) const;
+  Status look_up_lower();
   void build_allocator();
   static Detached finish_work(Core& self, int* result, bool* done);
 

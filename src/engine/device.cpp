@@ -106,6 +106,32 @@ void Core::fill_map() {
   }
 }
 
+/// Where the data of an entry of a level under the top is by now.
+Result<Entry> Core::looked_up(std::uint64_t guest_cluster, Entry entry) const {
+  const bool under_top = entry.mapped() && entry.level() < top_level_;
+  if (!under_top || deltas_[entry.level()].kind() == image::Kind::Raw) return entry;
+  const std::span<const std::uint32_t> table = deltas_[entry.level()].table();
+  if (guest_cluster >= table.size() || table[guest_cluster] == 0) {
+    return fail(ExitCode::Format, deltas_[entry.level()].file().name() + " is not the image that the device had: it lacks cluster " +
+                                      std::to_string(guest_cluster));
+  }
+  return Entry::at(entry.level(), table[guest_cluster]).with_below(entry.below());
+}
+
+/// A file under the top may have been exchanged for one with the same content (`replace --keep-name`) that the predecessor had not opened
+/// yet. Its clusters lie elsewhere.
+Status Core::look_up_lower() {
+  for (std::uint64_t n = 0; n < cluster_count_; ++n) {
+    const Entry e = map_.get(n);
+    if (const Entry now = TRY(looked_up(n, e)); now != e) map_.set(n, now);
+  }
+  for (std::uint16_t i = 0; i < map_.geometry().partial_records(); ++i) {
+    PartialRecord record = map_.record(i);
+    if (record.in_use()) record.set_lower(TRY(looked_up(record.guest_cluster(), record.lower())));
+  }
+  return {};
+}
+
 Status Core::adopt_map() {
   std::vector<std::uint64_t> file_clusters;
   for (const image::Delta& delta : deltas_) {
@@ -124,7 +150,7 @@ Status Core::adopt_map() {
       record.release();  // its owner died between the entry and the record
     }
   }
-  return {};
+  return look_up_lower();
 }
 
 Status Core::build_map() {
@@ -212,6 +238,8 @@ std::uint64_t Device::map_bytes(std::span<const image::Delta> deltas) { return g
 std::uint64_t Device::map_bytes(std::uint64_t size_bytes, std::uint64_t cluster_bytes) {
   return MapGeometry{div_up(size_bytes, cluster_bytes), cluster_bytes}.map_bytes();
 }
+
+std::uint64_t Device::map_layout() { return ClusterMap::layout(); }
 
 bool Device::map_is_live(std::span<const std::byte> memory) { return ClusterMap::worth_adopting(memory); }
 

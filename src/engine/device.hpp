@@ -80,6 +80,8 @@ class Device {
   /// Whether a successor has to adopt what is in the map memory; otherwise the tables on disk say at least as much. Only meaningful for
   /// memory that a device of ours used.
   static bool map_is_live(std::span<const std::byte> memory);
+  /// Which layout the map's memory has; programs with the same one can take over each other's maps.
+  static std::uint64_t map_layout();
 
   /// Checks that the deltas form a stack, builds the map, and marks the top in use (durably) when writable. Uses the files
   /// synchronously; the ring is used from the first execute() on. ExitCode::Format, Param, Read, Write, Fsync.
@@ -90,7 +92,8 @@ class Device {
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
-  /// Awaitable; gives 0 or -errno. The request's memory stays valid until then.
+  /// Awaitable; gives 0 or -errno. The request's memory stays valid until then. One with its data in a buffer of the ring may give
+  /// kNeedsMemory: what is more than one look-up and one submission is done with memory only.
   [[nodiscard]] ExecuteAwaiter execute(const Request& request) { return {*core_, request}; }
 
   // Changing a running device. On the ring's thread, from a coroutine or between them; one operation at a time (begin()).

@@ -6,7 +6,7 @@
 
 namespace ploop::engine {
 
-enum class Maintenance : std::uint8_t { None, Snapshot, Merge, Chain, Grow, Relocate, Track };
+enum class Maintenance : std::uint8_t { None, Snapshot, Merge, Chain, Grow, Relocate, Track, Upgrade };
 
 /// The words that `ploop balloon status` has always printed, where there is one.
 constexpr std::string_view maintenance_name(Maintenance m) {
@@ -18,6 +18,7 @@ constexpr std::string_view maintenance_name(Maintenance m) {
     case Maintenance::Grow: return "GROW";
     case Maintenance::Relocate: return "RELOC";
     case Maintenance::Track: return "TRACK";
+    case Maintenance::Upgrade: return "UPGRADE";
   }
   return "OFF";
 }

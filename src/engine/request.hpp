@@ -12,6 +12,10 @@ namespace ploop::engine {
 
 class Core;
 
+/// Answer to a request whose data is in a buffer of the ring, where that can't be done without seeing the data, or did not work.
+/// The request has had no effect but, of a write, perhaps on the range that it writes: it is to be executed again, with memory.
+inline constexpr int kNeedsMemory = 1;
+
 struct Request {
   enum class Op : std::uint8_t { Read, Write, Flush, WriteZeroes };
   Op op = Op::Read;
@@ -20,9 +24,11 @@ struct Request {
   std::uint64_t offset = 0;     ///< bytes, a multiple of 512
   std::uint64_t length = 0;     ///< bytes, a multiple of 512
   std::byte* data = nullptr;    ///< Read, Write
+  int buffer = io::kNoBuffer;   ///< Read, Write: the data is in this registered buffer of the ring, from its start, not at `data`
+  [[nodiscard]] bool in_buffer() const { return buffer != io::kNoBuffer; }
 };
 
-/// Result of `co_await device.execute(request)`: 0 or -errno. Lives in the tag's coroutine frame.
+/// Result of `co_await device.execute(request)`: 0, -errno or kNeedsMemory. Lives in the tag's coroutine frame.
 struct ExecuteAwaiter : io::ResumeOnCompletion {
   ExecuteAwaiter(Core& c, const Request& r) : core(&c), request(r) {}
   Core* core;

@@ -23,11 +23,14 @@ inline constexpr std::uint64_t kClusters = 16;
 /// A file that several deltas in a row can be opened on.
 class SharedFile final : public io::ForwardingFile<> {
  public:
-  SharedFile(io::MemoryFile& file, const bool& fail_sync) : ForwardingFile(file), fail_sync_(fail_sync) {}
+  SharedFile(io::MemoryFile& file, const bool& fail_sync, bool immediate)
+      : ForwardingFile(file), fail_sync_(fail_sync), immediate_(immediate) {}
   int sync() override { return fail_sync_ ? -EIO : ForwardingFile::sync(); }
+  [[nodiscard]] bool immediate() const override { return immediate_; }
 
  private:
   const bool& fail_sync_;
+  bool immediate_;
 };
 
 /// Counts its result; the awaiting side of a request in a test.
@@ -71,7 +74,7 @@ class DeviceTest : public ::testing::Test {
   void open(DeviceConfig config = {}) {
     for (auto& f : files_) {
       const bool top = f == files_.back();
-      auto delta = image::Delta::open(std::make_unique<SharedFile>(*f, fail_sync_), image::Kind::Ploop1,
+      auto delta = image::Delta::open(std::make_unique<SharedFile>(*f, fail_sync_, immediate_), image::Kind::Ploop1,
                                       {.allow_in_use = config.adopt_map, .writable = top});
       ASSERT_TRUE(delta) << delta.error().message();
       config.deltas.push_back(std::move(*delta));
@@ -111,7 +114,7 @@ class DeviceTest : public ::testing::Test {
   }
   /// An image opened on the same bytes, as another process would.
   image::Delta reopen_image(std::size_t index, bool writable) {
-    auto delta = image::Delta::open(std::make_unique<SharedFile>(*files_[index], fail_sync_), image::Kind::Ploop1,
+    auto delta = image::Delta::open(std::make_unique<SharedFile>(*files_[index], fail_sync_, immediate_), image::Kind::Ploop1,
                                     {.allow_in_use = true, .writable = writable});
     EXPECT_TRUE(delta);
     return std::move(*delta);
@@ -139,6 +142,7 @@ class DeviceTest : public ::testing::Test {
   }
 
   bool fail_sync_ = false;
+  bool immediate_ = false;  ///< of files opened from now on
   std::unique_ptr<io::SimRing> ring_ = std::make_unique<io::SimRing>();
   std::vector<std::unique_ptr<io::MemoryFile>> files_;
   std::vector<std::uint64_t> memory_;

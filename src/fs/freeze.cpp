@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -13,6 +12,7 @@
 #include <utility>
 
 #include "base/log.hpp"
+#include "base/subprocess.hpp"
 
 namespace ploop::fs {
 namespace {
@@ -58,11 +58,6 @@ bool hear(int channel, int* value) {
   return n == static_cast<ssize_t>(sizeof *value);
 }
 
-void reap(pid_t pid) {
-  while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
-  }
-}
-
 }  // namespace
 
 Freeze::Freeze(std::string mount_point, pid_t guard, Fd channel)
@@ -96,7 +91,7 @@ Result<Freeze> Freeze::hold(const std::string& mount_point, std::chrono::millise
   int error = 0;
   if (!hear(ours.get(), &error)) error = ECHILD;
   if (error != 0) {
-    reap(pid);
+    wait_for_child(pid);
     return fail(errno_error(error == EBUSY ? ExitCode::Busy : ExitCode::System, error, "freeze the file system at " + mount_point));
   }
   return Freeze(mount_point, pid, std::move(ours));
@@ -108,7 +103,7 @@ Status Freeze::thaw() {
   tell(channel_.get(), 0);
   int ended = 0;
   const bool heard = hear(channel_.get(), &ended);
-  reap(pid);
+  wait_for_child(pid);
   channel_.reset();
   if (heard && ended == static_cast<int>(Ended::OnRequest)) return {};
   return fail(ExitCode::Busy, "The file system at " + mount_point_ +

@@ -115,6 +115,12 @@ Result<std::vector<MountPoint>> mount_points_of(dev_t device) {
   return found;
 }
 
+Result<std::vector<MountPoint>> mount_points() {
+  std::vector<MountPoint> all;
+  for (MountRow& row : TRY(read_mount_table())) all.push_back(std::move(row.mount));
+  return all;
+}
+
 Result<MountPoint> mount_at(const std::string& directory) {
   const auto where = mount_of_path(directory);
   if (!where) return fail(errno_error(ExitCode::Param, where.error().sys_errno, directory));

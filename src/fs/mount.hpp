@@ -45,6 +45,9 @@ struct MountPoint {
 /// read.
 Result<std::vector<MountPoint>> mount_points_of(dev_t device);
 
+/// All mounts of this namespace, oldest first. ExitCode::Sysfs when the table cannot be read.
+Result<std::vector<MountPoint>> mount_points();
+
 /// The mount whose root is `directory` (the last one made there). ExitCode::Param when it does not exist or
 /// is no mount point.
 Result<MountPoint> mount_at(const std::string& directory);

@@ -327,7 +327,7 @@ Status require_blocksize(const CheckOptions& options) {
 Result<std::unique_ptr<io::PosixFile>> open_locked(const std::string& path, bool writable) {
   auto file =
       TRY(io::PosixFile::open(path, {.writable = writable, .direct = false, .exclusive_create = false}));
-  if (!TRY(file->try_lock(writable ? io::LockKind::Exclusive : io::LockKind::Shared))) {
+  if (!TRY(file->lock_soon(writable ? io::LockKind::Exclusive : io::LockKind::Shared))) {
     return fail(ExitCode::InUse, fmt::format("Image {} is in use by a device or another command", path));
   }
   return file;

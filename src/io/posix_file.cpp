@@ -10,6 +10,9 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
+#include <thread>
+#include <utility>
 
 #include "base/units.hpp"
 
@@ -30,22 +33,43 @@ bool direct_io_takes_sectors(int fd) {
 
 }  // namespace
 
-Result<std::unique_ptr<PosixFile>> PosixFile::open(const std::string& path, const PosixOpenOptions& options) {
-  std::unique_ptr<PosixFile> file(new PosixFile);
-  file->name_ = path;
+Result<PosixDescriptors> open_descriptors(const std::string& path, const PosixOpenOptions& options) {
+  PosixDescriptors file;
   int flags = options.writable ? O_RDWR : O_RDONLY;
-  if (options.exclusive_create) flags |= O_CREAT | O_EXCL | O_NOFOLLOW;
+  if (options.exclusive_create) flags |= O_CREAT | O_EXCL;
+  if (options.exclusive_create || !options.follow) flags |= O_NOFOLLOW;
   // O_NONBLOCK: opening a FIFO that somebody put there must not wait for its other end.
-  file->fd_ = TRY(open_file(path, flags | O_NONBLOCK, 0600, options.exclusive_create ? ExitCode::Create : ExitCode::Open));
+  file.cached = TRY(open_file(path, flags | O_NONBLOCK, 0600, options.exclusive_create ? ExitCode::Create : ExitCode::Open));
   struct stat st {};
-  if (::fstat(file->fd_.get(), &st) != 0) return fail_errno(ExitCode::Stat, "stat " + path);
+  if (file_status(file.cached.get(), st) != 0) return fail_errno(ExitCode::Stat, "stat " + path);
   if (!S_ISREG(st.st_mode)) return fail(ExitCode::Open, path + " is not a regular file");
-  file->immediate_ = is_memory_file_system(file->fd_.get());
-  if (options.direct && !file->immediate_ && direct_io_takes_sectors(file->fd_.get())) {
+  if (options.direct && !is_memory_file_system(file.cached.get()) && direct_io_takes_sectors(file.cached.get())) {
     // Reopened through the descriptor, so that it is the same file whatever happened to the name.
-    const std::string self = "/proc/self/fd/" + std::to_string(file->fd_.get());
-    file->direct_ = Fd{::open(self.c_str(), (options.writable ? O_RDWR : O_RDONLY) | O_DIRECT | O_CLOEXEC)};
+    const std::string self = "/proc/self/fd/" + std::to_string(file.cached.get());
+    file.direct = Fd{::open(self.c_str(), (options.writable ? O_RDWR : O_RDONLY) | O_DIRECT | O_CLOEXEC)};
   }
+  return file;
+}
+
+Result<std::unique_ptr<PosixFile>> PosixFile::open(const std::string& path, const PosixOpenOptions& options) {
+  return adopt(path, TRY(open_descriptors(path, options)));
+}
+
+Result<std::unique_ptr<PosixFile>> PosixFile::adopt(std::string name, PosixDescriptors descriptors) {
+  std::unique_ptr<PosixFile> file(new PosixFile);
+  struct stat st {};
+  if (file_status(descriptors.cached.get(), st) != 0) return fail_errno(ExitCode::Stat, "stat " + name);
+  if (!S_ISREG(st.st_mode)) return fail(ExitCode::Open, name + " is not a regular file");
+  file->device_ = st.st_dev;
+  file->inode_ = st.st_ino;
+  if (descriptors.direct) {
+    const bool known = file_status(descriptors.direct.get(), st) == 0;
+    if (!known || st.st_dev != file->device_ || st.st_ino != file->inode_) return fail(ExitCode::Open, name + " is another file now");
+  }
+  file->name_ = std::move(name);
+  file->immediate_ = is_memory_file_system(descriptors.cached.get());
+  file->fd_ = std::move(descriptors.cached);
+  file->direct_ = std::move(descriptors.direct);
   return file;
 }
 
@@ -56,6 +80,17 @@ Result<bool> PosixFile::try_lock(LockKind kind) {
   if (::fcntl(native_handle(), F_OFD_SETLK, &lock) == 0) return true;
   if (errno == EAGAIN || errno == EACCES) return false;
   return fail_errno(ExitCode::Lock, "lock " + name_);
+}
+
+Result<bool> PosixFile::lock_soon(LockKind kind) {
+  constexpr auto kPatience = std::chrono::seconds(2);
+  constexpr auto kPause = std::chrono::milliseconds(10);
+  const auto until = std::chrono::steady_clock::now() + kPatience;
+  while (!TRY(try_lock(kind))) {
+    if (std::chrono::steady_clock::now() >= until) return false;
+    std::this_thread::sleep_for(kPause);
+  }
+  return true;
 }
 
 Status PosixFile::unlock() {
@@ -137,7 +172,7 @@ int PosixFile::copy(BlockFile& source, std::uint64_t source_offset, std::uint64_
 
 std::int64_t PosixFile::size() {
   struct stat st {};
-  return ::fstat(fd_.get(), &st) == 0 ? st.st_size : -errno;
+  return file_status(fd_.get(), st) == 0 ? st.st_size : -errno;
 }
 
 }  // namespace ploop::io

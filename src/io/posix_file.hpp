@@ -16,21 +16,39 @@ struct PosixOpenOptions {
   bool writable = false;
   bool direct = false;    ///< also open an O_DIRECT descriptor for the ring, where that works
   bool exclusive_create = false;  ///< the file must not exist; mode 0600
+  bool follow = true;     ///< the last part of the path may be a symbolic link
 };
+
+/// One regular file, open once or twice.
+struct PosixDescriptors {
+  Fd cached;
+  Fd direct;  ///< with O_DIRECT; invalid where that is not wanted or does not work at sector granularity
+};
+
+/// Refuses everything that is not a regular file. ExitCode::Open, or ExitCode::Create for a new file.
+Result<PosixDescriptors> open_descriptors(const std::string& path, const PosixOpenOptions& options);
 
 enum class LockKind { Shared, Exclusive };
 
 class PosixFile final : public BlockFile {
  public:
-  /// Refuses everything that is not a regular file. Symbolic links are followed; who must not follow them resolves
-  /// the path first. ExitCode::Open, or ExitCode::Create for a new file.
+  /// Refuses everything that is not a regular file. ExitCode::Open, or ExitCode::Create for a new file.
   static Result<std::unique_ptr<PosixFile>> open(const std::string& path, const PosixOpenOptions& options);
+  /// The same for one that somebody else has opened, who keeps no copy; `name` is for messages. No path is used, so that it also works
+  /// where none may be. ExitCode::Open when these are not descriptors of one regular file.
+  static Result<std::unique_ptr<PosixFile>> adopt(std::string name, PosixDescriptors descriptors);
 
   /// Open-file-description lock on the whole file, without waiting; held until the last descriptor and the last operation in flight are
   /// gone. False: somebody else holds it. ExitCode::Lock for any other failure.
   Result<bool> try_lock(LockKind kind);
+  /// The same, but gives who holds it two seconds to end: the last operations of a killed process keep its lock a moment longer than it
+  /// lives.
+  Result<bool> lock_soon(LockKind kind);
   /// Gives the lock up. ExitCode::Lock.
   Status unlock();
+
+  /// Whether both are descriptors of one file, whatever its names are.
+  [[nodiscard]] bool same_file(const PosixFile& other) const { return device_ == other.device_ && inode_ == other.inode_; }
 
   std::int64_t read(std::span<std::byte> data, std::uint64_t offset) override;
   std::int64_t write(std::span<const std::byte> data, std::uint64_t offset) override;
@@ -50,6 +68,8 @@ class PosixFile final : public BlockFile {
   std::string name_;
   Fd fd_;
   Fd direct_;
+  std::uint64_t device_ = 0;
+  std::uint64_t inode_ = 0;
   bool immediate_ = false;
 };
 

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <filesystem>
+#include <thread>
 #include <vector>
 
 #include "io/memory_file.hpp"
@@ -12,7 +14,7 @@
 namespace ploop::io {
 namespace {
 
-class PosixFileCopy : public testing::Test {
+class PosixFileTest : public testing::Test {
  protected:
   void SetUp() override {
     char pattern[] = "/tmp/ploop-posix-XXXXXX";
@@ -33,7 +35,7 @@ class PosixFileCopy : public testing::Test {
   std::unique_ptr<PosixFile> target_;
 };
 
-TEST_F(PosixFileCopy, BringsTheBytesToTheirPlace) {
+TEST_F(PosixFileTest, BringsTheBytesToTheirPlace) {
   std::vector<std::byte> data(kBytes);
   for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<std::byte>(i * 7 + i / 4096);
   ASSERT_EQ(source_->write(data, 0), static_cast<std::int64_t>(kBytes));
@@ -45,7 +47,7 @@ TEST_F(PosixFileCopy, BringsTheBytesToTheirPlace) {
   EXPECT_TRUE(std::equal(back.begin(), back.end(), data.begin() + 4096));
 }
 
-TEST_F(PosixFileCopy, LeavesHolesAndForeignFilesToTheCaller) {
+TEST_F(PosixFileTest, LeavesHolesAndForeignFilesToTheCaller) {
   const std::vector<std::byte> data(4096, std::byte{1});
   ASSERT_EQ(source_->write(data, 0), 4096);
   ASSERT_EQ(source_->truncate(kBytes), 0);
@@ -54,6 +56,20 @@ TEST_F(PosixFileCopy, LeavesHolesAndForeignFilesToTheCaller) {
   ASSERT_EQ(memory.write(data, 0), 4096);
   EXPECT_EQ(target_->copy(memory, 0, 0, 4096), -EOPNOTSUPP);
   EXPECT_EQ(target_->size(), 0) << "nothing was done";
+}
+
+TEST_F(PosixFileTest, ALockIsWaitedForAMoment) {
+  const auto other = PosixFile::open(directory_ + "/source", {.writable = true});
+  ASSERT_TRUE(other);
+  ASSERT_TRUE(*source_->try_lock(LockKind::Exclusive));
+  EXPECT_FALSE(*(*other)->try_lock(LockKind::Shared));
+  std::jthread holder([this] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    EXPECT_TRUE(source_->unlock());
+  });
+  EXPECT_TRUE(*(*other)->lock_soon(LockKind::Exclusive));
+  holder.join();
+  EXPECT_FALSE(*source_->lock_soon(LockKind::Shared)) << "who does not end keeps it";
 }
 
 }  // namespace

@@ -19,14 +19,18 @@ namespace ploop::io {
 
 enum class OpKind : std::uint8_t { Read, Write, Sync, Allocate, Punch, Clone, Truncate };
 
+/// Not a buffer of the ring: the data is in memory.
+inline constexpr int kNoBuffer = -1;
+
 struct Op {
   OpKind kind = OpKind::Read;
   BlockFile* file = nullptr;
   BlockFile* source = nullptr;        ///< Clone only
-  std::byte* data = nullptr;          ///< Read, Write; stays valid until completion
+  std::byte* data = nullptr;          ///< Read, Write; stays valid until completion. Of a buffer: its address, null for a driver's
   std::uint64_t offset = 0;           ///< bytes
   std::uint64_t length = 0;           ///< bytes; the new size for Truncate
   std::uint64_t source_offset = 0;    ///< Clone only
+  int buffer = kNoBuffer;             ///< Read, Write: from the start of this registered buffer of the ring, which may not be memory
 };
 
 /// Where a result goes. Lives in the waiting coroutine's frame (or in an object that outlives the operation).

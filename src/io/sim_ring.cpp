@@ -38,8 +38,17 @@ SimRing::Flight SimRing::start(const Op& op, Completion* done) {
   return flight;
 }
 
-bool SimRing::submit(const Op& op, Completion* done) {
+bool SimRing::submit(const Op& asked, Completion* done) {
   ++submitted_;
+  Op op = asked;
+  if (op.buffer != kNoBuffer) {
+    const std::span<std::byte> memory = buffers_[op.buffer];
+    if (!has_data(op.kind) || memory.size() < op.length) {
+      done->result = -EFAULT;
+      return true;
+    }
+    op.data = memory.data();
+  }
   const bool misaligned = options_.alignment > 1 && has_data(op.kind) &&
                           (op.offset % options_.alignment != 0 || op.length % options_.alignment != 0 ||
                            reinterpret_cast<std::uintptr_t>(op.data) % options_.alignment != 0);

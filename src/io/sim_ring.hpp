@@ -7,7 +7,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <random>
+#include <span>
 #include <vector>
 
 #include "io/fault_file.hpp"
@@ -51,6 +53,9 @@ class SimRing final : public Ring {
   /// Everything posted, or one timeout, or one operation per call; false when there is none or the ring has
   /// stopped.
   bool run_once(bool wait) override;
+
+  /// What a registered buffer holds, for operations that name it; an empty one is not registered. The memory outlives them.
+  void set_buffer(int index, std::span<std::byte> memory) { buffers_[index] = memory; }
 
   /// Nothing finishes any more once that many operations have (kNever: no limit). What is in flight then
   /// stays in flight.
@@ -107,6 +112,7 @@ class SimRing final : public Ring {
   std::vector<Flight> flights_;  ///< oldest first
   std::vector<Timeout> timeouts_;
   std::vector<Completion*> posted_;
+  std::map<int, std::span<std::byte>> buffers_;
   std::uint64_t now_ = 0;
   std::uint64_t finished_ = 0;
   std::uint64_t submitted_ = 0;

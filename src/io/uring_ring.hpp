@@ -6,6 +6,7 @@
 
 #include <liburing.h>
 
+#include <array>
 #include <memory>
 #include <vector>
 
@@ -14,11 +15,36 @@
 
 namespace ploop::io {
 
+/// A command to the driver of a device file (IORING_OP_URING_CMD) whose body fits a plain submission entry.
+struct DeviceCommand {
+  int fd = -1;
+  std::uint32_t opcode = 0;
+  std::uint64_t address = 0;  ///< the entry's address field, whatever it means to the driver
+  std::array<std::byte, 16> body{};
+};
+
 class UringRing final : public Ring {
  public:
+  enum class Start {
+    Enabled,
+    Disabled,  ///< takes operations only after enable(), and can be restricted before
+  };
   /// A ring for `depth` operations at a time; more are accepted and wait. ExitCode::System.
-  static Result<std::unique_ptr<UringRing>> create(unsigned depth);
+  static Result<std::unique_ptr<UringRing>> create(unsigned depth, Start start = Start::Enabled);
   ~UringRing() override;
+
+  /// Room for this many registered buffers, numbered from 0, for a driver to put its buffers there (zero copy of ublk). Of a ring made
+  /// disabled, before it is restricted. ExitCode::System where the kernel can't (before 5.19).
+  Status make_room_for_buffers(unsigned count);
+  /// Of a ring made disabled: from enable() on the kernel takes the kinds of operation that this class uses for files and descriptors,
+  /// those on registered buffers if there is room for some, with `commands` also those for drivers, and no others, from nobody who
+  /// holds the ring; and nothing can be registered with it any more, but by drivers. ExitCode::System where the kernel can't (before
+  /// 5.10); it can be enabled all the same.
+  Status restrict_operations(bool commands = false);
+  /// By the thread that will run it. Nothing to do for one made enabled.
+  Status enable();
+  /// For tests of the restrictions; owned by the ring.
+  [[nodiscard]] io_uring* native() { return &ring_; }
 
   bool submit(const Op& op, Completion* done) override;
   void submit_timeout(std::uint64_t nanoseconds, Completion* done) override;
@@ -30,6 +56,10 @@ class UringRing final : public Ring {
   void submit_poll(int fd, unsigned events, Completion* done);
   /// read(2)/writev(2) on a descriptor that is not a BlockFile (a device, a socket); results as from the system call.
   void submit_read(int fd, std::span<std::byte> data, Completion* done);
+  /// Starts a command of a driver; the result is what the driver says, -errno included, and never tried again here.
+  void submit_command(const DeviceCommand& command, Completion* done);
+  /// Hands everything submitted to the kernel now, with the rights that the calling thread has now. False: it was refused.
+  bool push();
 
  private:
   struct Pending;
@@ -49,6 +79,8 @@ class UringRing final : public Ring {
 
   io_uring ring_{};
   bool initialised_ = false;
+  bool disabled_ = false;  ///< enable() is still to come
+  bool buffers_ = false;   ///< there is room for registered ones
   std::vector<std::unique_ptr<Pending[]>> blocks_;
   Pending* free_ = nullptr;
   std::vector<Completion*> posted_;

@@ -48,6 +48,7 @@ control::AttachSpec spec_of(const DeviceState& state) {
   spec.component = state.component;
   spec.descriptor = state.descriptor;
   spec.transport = state.transport;
+  spec.require_sandbox = state.sandbox_required;
   return spec;
 }
 

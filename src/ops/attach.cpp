@@ -63,7 +63,7 @@ Result<Attached> attach(const control::AttachSpec& spec) {
   TRY(fs::make_node(attached.device, makedev(attached.state.major, attached.state.minor)));
   log_deltas(spec, attached.device);
   if (!attached.state.can_resend && !spec.read_only) {
-    log(LogLevel::Detail, "This kernel can't hand requests to another daemon: if {}'s dies, so does the device", attached.device);
+    log_error("Warning: this kernel can't hand requests to another daemon: if {}'s dies, so does the device", attached.device);
   }
   if (const Status partition = refresh_partition(attached); !partition) {
     log_error("{}: {}", attached.device, partition.error().message());

@@ -1,14 +1,17 @@
 #include "ops/grow.hpp"
 
 #include <chrono>
+#include <thread>
 
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "image/grow.hpp"
 #include "control/client.hpp"
+#include "fs/block_device.hpp"
 #include "ops/cancel.hpp"
 #include "ops/disk_use.hpp"
 #include "ops/image_files.hpp"
+#include "ops/live_chain.hpp"
 #include "ops/prepare.hpp"
 #include "ops/running.hpp"
 
@@ -97,7 +100,22 @@ void set_size(descriptor::Disk& disk, const Plan& plan) {
   disk.heads = plan.heads;
 }
 
-/// ExitCode::Param for a size that a running device can't get; true when there is nothing to do.
+/// A worker that dies between the new size and telling the kernel is replaced by one that tells it; the kernel follows a moment later.
+/// ExitCode::Device.
+Status await_kernel_size(const DeviceState& device) {
+  constexpr std::chrono::seconds kPatience{20};
+  constexpr std::chrono::milliseconds kPause{20};
+  const auto until = std::chrono::steady_clock::now() + kPatience;
+  while (TRY(fs::inspect_block_device(device_name(device))).size.value < device.size_sectors * kSectorSize) {
+    if (std::chrono::steady_clock::now() > until) {
+      return fail(ExitCode::Device, "The kernel has not taken over the size of " + device_name(device) + " from its daemon");
+    }
+    std::this_thread::sleep_for(kPause);
+  }
+  return {};
+}
+
+/// ExitCode::Param for a size that a running device can't get, DeviceIoctl when it can get no other at all; true when there is nothing to do.
 Result<bool> is_size_of(const DeviceState& device, std::uint64_t size_sectors) {
   if (size_sectors < device.size_sectors) {
     return fail(ExitCode::Param, "Incorrect new size specified " + std::to_string(size_sectors) + " current size " +
@@ -107,7 +125,12 @@ Result<bool> is_size_of(const DeviceState& device, std::uint64_t size_sectors) {
   header.version = format::Version{static_cast<std::uint8_t>(device.version)};
   header.cluster_sectors = device.cluster_sectors;
   TRY(check_size(size_sectors, header));
-  return size_sectors == device.size_sectors;
+  if (size_sectors == device.size_sectors) return true;
+  if (!device.can_resize) {
+    return fail(ExitCode::DeviceIoctl, "This kernel can't resize " + device_name(device) +
+                                           " while it runs: unmount it first, or mount it with --transport fuse");
+  }
+  return false;
 }
 
 Status grow_running(const DeviceState& device, std::uint64_t size_sectors, const control::CommitPoint& commit) {
@@ -117,20 +140,36 @@ Status grow_running(const DeviceState& device, std::uint64_t size_sectors, const
   return client.grow(size_sectors, commit);
 }
 
-/// The device and the descriptor change in one step, which the device takes.
-Status grow_running_disk(OpenedDisk& locked, const DeviceState& device, std::uint64_t size_sectors) {
-  const bool same = TRY(is_size_of(device, size_sectors));
-  if (same && locked.disk.size_sectors == size_sectors) return {};
+/// What the device has become after a failure, or after the death of the command that asked for a size: a worker that dies between the new
+/// size of the image and the commit point has a successor with the new size. Asks that one; what the device published may be of the
+/// time before. Nobody can pass the commit point any more.
+Result<DeviceState> state_by_now(const DeviceState& device) {
+  control::Client successor = TRY(control::Client::connect(device.number));
+  TRY(wait_for_end(successor, device, "GROW"));
+  DeviceState now = TRY(successor.info());
+  TRY(await_kernel_size(now));
+  return now;
+}
+
+Intent note_of(std::uint64_t size_sectors) {
+  return {.op = std::string(kOp), .parameters = {{kSize, std::to_string(size_sectors)}}};
+}
+
+/// For the descriptor of a running disk.
+Status set_device_size(descriptor::Disk& disk, const DeviceState& device, std::uint64_t size_sectors) {
   const format::Header shape = TRY(format::make_header(size_sectors, device.cluster_sectors, format::Version::V2));
-  set_size(locked.disk, {device.size_sectors, size_sectors, shape.cylinders, shape.heads});
-  if (same) return descriptor::store(locked.disk, locked.path);
-  const CleanupSection section;
-  TRY(stage_descriptor(locked.disk, locked.path));
-  Rollback rollback;
-  rollback.add([&] { ignore(unstage_descriptor(locked.path), "the first error is the one to report"); });
-  TRY(grow_running(device, size_sectors, {staged_path(locked.path), locked.path}));
-  rollback.commit();
+  set_size(disk, {device.size_sectors, size_sectors, shape.cylinders, shape.heads});
   return {};
+}
+
+/// The device has the new size or not, and the descriptor follows.
+Result<Outcome> finish_running(Interrupted& work, const DeviceState& device, std::uint64_t size_sectors) {
+  const DeviceState now = TRY(state_by_now(device));
+  if (now.size_sectors != work.disk.size_sectors) {
+    TRY(set_device_size(work.disk, now, now.size_sectors));
+    TRY(descriptor::store(work.disk, work.path));
+  }
+  return now.size_sectors == size_sectors ? Outcome::Finished : Outcome::Undone;
 }
 
 Status grow_disk(const GrowRequest& request) {
@@ -143,7 +182,7 @@ Status grow_disk(const GrowRequest& request) {
   if (plan.nothing_to_do() && locked.disk.size_sectors == plan.new_sectors) return {};
   const CleanupSection section;
   set_size(locked.disk, plan);
-  TRY(write_intent(locked.path, {.op = std::string(kOp), .parameters = {{kSize, std::to_string(plan.new_sectors)}}}));
+  TRY(write_intent(locked.path, note_of(plan.new_sectors)));
   TRY(stage_descriptor(locked.disk, locked.path));
   if (!plan.nothing_to_do()) TRY(apply(top, plan));
   TRY(commit_descriptor(locked.path));
@@ -153,11 +192,40 @@ Status grow_disk(const GrowRequest& request) {
 Status grow_device(const GrowRequest& request) {
   const DeviceState device = TRY(device_by_name(request.device));
   if (!device.descriptor.empty()) return grow_disk({request.size_sectors, "", device.descriptor});
-  if (TRY(is_size_of(device, request.size_sectors))) return {};
+  if (TRY(is_size_of(device, request.size_sectors))) return await_kernel_size(device);
   return grow_running(device, request.size_sectors, {});
 }
 
 }  // namespace
+
+Status grow_running_disk(OpenedDisk& locked, const DeviceState& device, std::uint64_t size_sectors) {
+  const bool same = TRY(is_size_of(device, size_sectors));
+  if (same) TRY(await_kernel_size(device));
+  if (same && locked.disk.size_sectors == size_sectors) return {};
+  descriptor::Disk next = locked.disk;
+  TRY(set_device_size(next, device, size_sectors));
+  const CleanupSection section;
+  bool committed = false;
+  if (!same) {
+    TRY(write_intent(locked.path, note_of(size_sectors)));
+    Rollback rollback;
+    rollback.add([&] { ignore(remove_intent(locked.path), "the first error is the one to report"); });
+    rollback.add([&] { ignore(unstage_descriptor(locked.path), "the first error is the one to report"); });
+    TRY(stage_descriptor(next, locked.path));
+    const Status grown = grow_running(device, size_sectors, TRY(commit_point(locked.path)));
+    committed = grown.has_value();
+    if (!committed) {
+      TRY(unstage_descriptor(locked.path));
+      const Result<DeviceState> now = state_by_now(device);
+      if (!now) rollback.commit();  // the note stays, so that the next command finds out
+      if (!now || now->size_sectors != size_sectors) return grown;
+    }
+    rollback.commit();
+  }
+  if (!committed) TRY(descriptor::store(next, locked.path));
+  locked.disk = std::move(next);
+  return remove_intent(locked.path);
+}
 
 Status grow(const GrowRequest& request) {
   if (!request.device.empty()) return grow_device(request);
@@ -168,6 +236,7 @@ Result<Outcome> finish_grow(Interrupted& work) {
   const auto wanted = work.intent.parameters.find(kSize);
   const auto size = wanted == work.intent.parameters.end() ? std::nullopt : parse_c_integer(wanted->second);
   if (!size) return fail(ExitCode::Busy, "the note does not say to which size");
+  if (const DiskUse use = TRY(disk_use(work.disk, work.path)); use.running) return finish_running(work, *use.running, *size);
   Delta top = TRY(open_top(work.disk, true));
   const Plan plan = TRY(plan_growth(top, *size));
   // Also without a step left to do: it closes the image.

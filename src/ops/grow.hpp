@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/result.hpp"
+#include "control/device_state.hpp"
 #include "ops/recover.hpp"
 
 namespace ploop::ops {
@@ -22,6 +23,10 @@ struct GrowRequest {
 /// the cluster, or too large a one; Open for an image that is in use or was not closed; Device for an unknown device. A running
 /// disk grows while it is used, and its descriptor in the same moment.
 Status grow(const GrowRequest& request);
+
+/// The device and the descriptor change in one step, which the device takes. The same size: what a worker or a command that died left of a
+/// growth is completed.
+Status grow_running_disk(OpenedDisk& locked, const control::DeviceState& device, std::uint64_t size_sectors);
 
 /// Finishes an interrupted growing of a disk, or undoes it when there is no room (ops/recover.cpp).
 Result<Outcome> finish_grow(Interrupted& work);

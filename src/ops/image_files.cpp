@@ -12,18 +12,15 @@ tl::unexpected<Error> in_use(const std::string& path, std::string_view why) {
   return fail(ExitCode::Open, "Image is in use " + path + std::string(why));
 }
 
-/// Why somebody else holds the image.
-std::string user_of(const std::string& path) {
-  const auto devices = devices_using(path);
-  if (devices && !devices->empty()) return " by device " + device_names(*devices);
-  return " by a device or another command";
-}
-
 }  // namespace
 
 Result<std::unique_ptr<io::PosixFile>> open_image_file(const std::string& path, bool writable) {
   auto file = TRY(io::PosixFile::open(path, {.writable = writable, .direct = false, .exclusive_create = false}));
-  if (!TRY(file->try_lock(writable ? io::LockKind::Exclusive : io::LockKind::Shared))) return in_use(path, user_of(path));
+  const io::LockKind kind = writable ? io::LockKind::Exclusive : io::LockKind::Shared;
+  if (TRY(file->try_lock(kind))) return file;
+  const auto devices = devices_using(path);
+  if (devices && !devices->empty()) return in_use(path, " by device " + device_names(*devices));
+  if (!TRY(file->lock_soon(kind))) return in_use(path, " by a device or another command");
   return file;
 }
 

@@ -9,6 +9,7 @@
 #include "ops/cancel.hpp"
 #include "ops/prepare.hpp"
 #include "ops/running.hpp"
+#include "ops/stale.hpp"
 
 namespace ploop::ops {
 namespace {
@@ -80,11 +81,11 @@ Result<DiskDevice> disk_device(const std::string& descriptor) {
   if (!device) return DiskDevice{};
   const std::string name = device_name(*device);
   const auto partition = fs::kernel_partition(name);
-  return DiskDevice{name, partition && *partition ? partition_path(device->number, 1) : name};
+  return DiskDevice{name, partition && *partition ? partition_path(device->number, 1) : name, device->can_resend};
 }
 
 Result<std::vector<DeviceRow>> list_devices(bool with_mount_points) {
-  ignore(control::cleanup_stale(), "an unprivileged list shows the same");
+  clean_up_dead_devices();
   auto devices = control::list_devices();
   if (!devices) return fail(Error{ExitCode::Create, devices.error().sys_errno, devices.error().what});
   std::vector<DeviceRow> rows;

@@ -26,6 +26,7 @@ Result<DiskGeometry> disk_geometry(const std::string& descriptor);
 struct DiskDevice {
   std::string device;     ///< "" when the disk is not attached
   std::string partition;  ///< what holds the file system; "" when the disk is not attached
+  bool survives_crash = false;  ///< another daemon process can take over from one that dies; false when the disk is not attached
 };
 /// The device of the default component.
 Result<DiskDevice> disk_device(const std::string& descriptor);

@@ -157,6 +157,7 @@ Status make_file_system(const InitOptions& options, const Plan& plan) {
   spec.raw_cluster_sectors = options.cluster_sectors;
   const bool raw = options.format == CreateFormat::Raw;
   spec.deltas = {{plan.work_image, raw ? control::ImageKind::Raw : control::ImageKind::Ploop1, false}};
+  spec.transport = options.transport;
   spec.on_enospc = control::OnEnospc::Fail;  // mkfs on a full host has to end, not to wait
   Attached attached = TRY(attach(spec));
   Status filled = fill_device(options, attached);

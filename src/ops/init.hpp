@@ -22,6 +22,7 @@ struct InitOptions {
   format::Version version = format::Version::V2;
   std::uint32_t cluster_sectors = format::kDefaultClusterSectors;
   fs::MkfsOptions file_system;
+  std::string transport = "auto";  ///< as in control::AttachSpec
   ProgressCallback progress = {};  ///< of making the image
 };
 

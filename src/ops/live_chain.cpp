@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <thread>
 
@@ -27,11 +28,19 @@ std::optional<fs::Freeze> freeze_mounted(const DeviceState& device) {
   return std::nullopt;
 }
 
-}  // namespace
-
-control::CommitPoint commit_point(const std::string& descriptor_path) {
-  return {staged_path(descriptor_path), descriptor_path};
+Status wait_while(control::Client& client, const DeviceState& device,
+                  const std::function<bool(const std::string&)>& is_busy) {
+  control::MaintenanceState state = TRY(client.maintenance());
+  for (int i = 0; i < kTries && is_busy(state.name); ++i) {
+    std::this_thread::sleep_for(kPause);
+    state = TRY(client.maintenance());
+  }
+  if (!is_busy(state.name)) return {};
+  return fail(ExitCode::Busy,
+              "Device " + device_name(device) + " is busy with another operation (" + state.name + ")");
 }
+
+}  // namespace
 
 Status push_top(const DeviceState& device, const std::string& file, const control::CommitPoint& commit,
                 bool freeze) {
@@ -67,17 +76,11 @@ std::vector<control::DeltaSpec> lower_without(const DeviceState& device, const s
 }
 
 Status wait_until_idle(control::Client& client, const DeviceState& device, std::string_view joined) {
-  const auto is_busy = [&](const control::MaintenanceState& state) {
-    return state.name != "OFF" && state.name != joined;
-  };
-  control::MaintenanceState state = TRY(client.maintenance());
-  for (int i = 0; i < kTries && is_busy(state); ++i) {
-    std::this_thread::sleep_for(kPause);
-    state = TRY(client.maintenance());
-  }
-  if (!is_busy(state)) return {};
-  return fail(ExitCode::Busy,
-              "Device " + device_name(device) + " is busy with another operation (" + state.name + ")");
+  return wait_while(client, device, [&](const std::string& name) { return name != "OFF" && name != joined; });
+}
+
+Status wait_for_end(control::Client& client, const DeviceState& device, std::string_view what) {
+  return wait_while(client, device, [&](const std::string& name) { return name == what; });
 }
 
 }  // namespace ploop::ops

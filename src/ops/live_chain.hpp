@@ -14,9 +14,6 @@
 
 namespace ploop::ops {
 
-/// The commit point of a disk: its staged descriptor.
-control::CommitPoint commit_point(const std::string& descriptor_path);
-
 /// Makes `file` (complete and durable) the new top of the device. A file system that is mounted from it is
 /// flushed and frozen meanwhile; where that does not work a warning is logged, and the snapshot is that of a
 /// power cut. Logs "Creating snapshot". `freeze` false leaves the file system alone.
@@ -36,5 +33,8 @@ std::vector<control::DeltaSpec> lower_without(const DeviceState& device, const s
 /// Waits until the device is not busy with another operation, at most some seconds; one called `joined` does
 /// not count. ExitCode::Busy.
 Status wait_until_idle(control::Client& client, const DeviceState& device, std::string_view joined = {});
+
+/// Waits in the same way until the operation `what` has ended.
+Status wait_for_end(control::Client& client, const DeviceState& device, std::string_view what);
 
 }  // namespace ploop::ops

@@ -52,8 +52,8 @@ Status merge_nodes_of(const DeviceState& device, const LevelRange& levels, const
 }
 
 /// Levels below the top go into `low`, or with it into a new file. The device reads the old files until it gets the new list.
-Status merge_lower(Client& client, std::vector<DeltaSpec>& deltas, std::size_t low, std::size_t high,
-                   const MergeDeviceRequest& request) {
+Status merge_lower(int number, std::vector<DeltaSpec>& deltas, std::size_t low, std::size_t high, const MergeDeviceRequest& request) {
+  Client client = TRY(Client::connect(number));
   const bool to_new = !request.new_image.empty();
   MergeFiles files;
   for (std::size_t level = high; level > low; --level) files.sources.push_back(deltas[level].path);
@@ -68,15 +68,16 @@ Status merge_lower(Client& client, std::vector<DeltaSpec>& deltas, std::size_t l
   } else {
     TRY(client.lend(low));
     // The device reads clusters that are about to be overwritten: it has to look where they are now.
-    files.moved = [&client, lower, low]() -> Status {
-      TRY(client.set_lower(lower, {}));
+    files.moved = [&client, &deltas, lower, low]() -> Status {
+      TRY(client.set_lower(deltas, lower, {}));
       return client.lend(low);
     };
   }
   TRY(merge_files(files));
   lower.erase(lower.begin() + static_cast<std::ptrdiff_t>(low) + 1, lower.begin() + static_cast<std::ptrdiff_t>(high) + 1);
   if (to_new) lower[low] = {files.new_image};
-  TRY(client.set_lower(lower, {}));
+  Client successor = TRY(Client::connect(number));  // of a worker that died meanwhile
+  TRY(successor.set_lower(deltas, lower, {}));
   lower.push_back(deltas.back());
   deltas = std::move(lower);
   return {};
@@ -99,17 +100,17 @@ Status merge_device(const MergeDeviceRequest& request) {
   if (!device.descriptor.empty()) return merge_nodes_of(device, levels, request);
 
   const CleanupSection section;
-  Client client = TRY(Client::connect(device.number));
   std::vector<DeltaSpec> deltas = device.deltas;
   log(LogLevel::Progress, "Merging image{}: {}", levels.high - levels.low + (request.new_image.empty() ? 0 : 1) > 1 ? "s" : "",
       describe(deltas, levels, request.new_image));
   const bool with_top = levels.high == top;
   const std::size_t highest = with_top ? top - 1 : levels.high;
-  if (highest > levels.low || !request.new_image.empty()) TRY(merge_lower(client, deltas, levels.low, highest, request));
+  if (highest > levels.low || !request.new_image.empty()) TRY(merge_lower(device.number, deltas, levels.low, highest, request));
   if (!with_top) return {};
   TRY(stop_if_cancelled());
   log(LogLevel::Progress, "Merging top delta");
-  return client.merge_top({}, request.progress, cancel_requested);
+  Client client = TRY(Client::connect(device.number));
+  return client.merge_top(deltas, {}, request.progress, cancel_requested);
 }
 
 }  // namespace ploop::ops

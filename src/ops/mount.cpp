@@ -8,7 +8,6 @@
 #include "base/log.hpp"
 #include "base/paths.hpp"
 #include "control/launcher.hpp"
-#include "control/registry.hpp"
 #include "descriptor/store.hpp"
 #include "fs/block_device.hpp"
 #include "fs/mkfs.hpp"
@@ -20,6 +19,7 @@
 #include "ops/recover.hpp"
 #include "ops/running.hpp"
 #include "ops/snapshot_delete.hpp"
+#include "ops/stale.hpp"
 
 namespace ploop::ops {
 namespace {
@@ -50,6 +50,7 @@ Result<control::AttachSpec> basic_spec(const MountOptions& options) {
   spec.component = options.component;
   spec.read_only = options.read_only;
   spec.transport = options.transport;
+  spec.require_sandbox = options.require_sandbox;
   return spec;
 }
 
@@ -189,7 +190,7 @@ Result<MountResult> mount_opened(const descriptor::Locked& locked, const MountOp
 }
 
 Result<MountResult> mount(const MountOptions& options) {
-  ignore(control::cleanup_stale(), "leftovers of dead devices; what is really in the way fails by itself");
+  clean_up_dead_devices();
   const bool one_descriptor = options.operands.size() == 1 && descriptor::is_descriptor_name(options.operands.front());
   return one_descriptor ? mount_descriptor(options) : mount_list(options);
 }

@@ -26,7 +26,8 @@ struct MountOptions {
   bool raw = false;                          ///< list form: the base is raw
   std::optional<std::uint32_t> cluster_sectors;  ///< list form: cluster size of a raw base
   std::vector<std::string> allow_external;   ///< images outside of the descriptor's directory that may be used
-  std::string transport = "fuse";
+  std::string transport = "auto";  ///< as in control::AttachSpec
+  bool require_sandbox = false;              ///< fail when the daemon can't be confined in full
   /// "ploop" records for umount(8) that umount.ploop takes this mount down, device and all; "" records nothing.
   std::string umount_helper;
 };

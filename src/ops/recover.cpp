@@ -5,12 +5,16 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cerrno>
 #include <cstdio>
+#include <filesystem>
+#include <system_error>
 
 #include "base/fd.hpp"
 #include "base/log.hpp"
 #include "base/paths.hpp"
+#include "base/random.hpp"
 #include "descriptor/open_beneath.hpp"
 #include "ops/convert.hpp"
 #include "ops/grow.hpp"
@@ -31,6 +35,14 @@ constexpr std::array kHandlers = {
     Handled{"snapshot-switch", settle_files}, Handled{"snapshot-delete", settle_files},
     Handled{"snapshot-merge", finish_merge},
 };
+
+/// Length of the word behind the name of a staged descriptor that a device was told of.
+constexpr std::size_t kOwnName = 16;
+
+bool is_own_name(const std::string& file, const std::string& prefix) {
+  if (!file.starts_with(prefix) || file.size() != prefix.size() + kOwnName) return false;
+  return std::ranges::all_of(file.substr(prefix.size()), [](unsigned char c) { return std::isalnum(c) != 0; });
+}
 
 bool names(const descriptor::Disk& disk, const std::string& file) {
   return std::ranges::any_of(disk.images, [&](const descriptor::Image& image) { return image.file == file; });
@@ -67,7 +79,12 @@ bool may_stay(Recovery recovery, const std::optional<Intent>& intent) {
 /// Completes what was interrupted, if anything was.
 Status recover_into(OpenedDisk& disk, Recovery recovery) {
   auto intent = read_intent(disk.path);
-  if (intent && !*intent) return {};
+  if (intent && !*intent) {
+    // Without a note, too: a device may still be at work for a command that was killed, on a descriptor that is not the next one's.
+    const Status unstaged = unstage_descriptor(disk.path);
+    if (!unstaged && recovery != Recovery::BestEffort) return unstaged;
+    return {};
+  }
   auto outcome = intent ? recover(disk.path, **intent) : fail(Error(intent.error()));
   if (outcome) {
     disk.recovered = std::move(*intent);
@@ -156,11 +173,28 @@ Status commit_descriptor(const std::string& descriptor_path) {
   return commit_descriptor(descriptor_path, nothing);
 }
 
-Status unstage_descriptor(const std::string& descriptor_path) {
+Result<control::CommitPoint> commit_point(const std::string& descriptor_path) {
   const std::string staged = staged_path(descriptor_path);
-  if (::unlink(staged.c_str()) == 0) return sync_parent_directory(staged);
-  if (errno == ENOENT) return {};
-  return fail_errno(ExitCode::Unlink, "remove " + staged);
+  const std::string own = staged + "." + random_name(kOwnName);
+  if (::rename(staged.c_str(), own.c_str()) != 0) return fail_errno(ExitCode::Rename, "rename " + staged);
+  return control::CommitPoint{own, descriptor_path};
+}
+
+Status unstage_descriptor(const std::string& descriptor_path) {
+  const std::string directory = directory_of(descriptor_path);
+  const std::string name = base_name(staged_path(descriptor_path));
+  std::error_code broken;
+  bool removed = false;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, broken)) {
+    const std::string found = entry.path().filename().string();
+    if (found != name && !is_own_name(found, name + ".")) continue;
+    if (::unlink(entry.path().c_str()) != 0 && errno != ENOENT) {
+      return fail_errno(ExitCode::Unlink, "remove " + entry.path().string());
+    }
+    removed = true;
+  }
+  if (broken) return fail(errno_error(ExitCode::Unlink, broken.value(), "look into " + directory));
+  return removed ? sync_parent_directory(descriptor_path) : Status{};
 }
 
 Status remove_image(const std::string& descriptor_path, const std::string& file) {

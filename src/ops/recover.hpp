@@ -11,6 +11,7 @@
 #include <string>
 
 #include "base/result.hpp"
+#include "control/chain_messages.hpp"
 #include "descriptor/store.hpp"
 #include "ops/intent.hpp"
 
@@ -68,7 +69,7 @@ using RecoverHandler = Result<Outcome> (*)(Interrupted& work);
 /// were to be created and none that was to be consumed.
 Result<Outcome> settle_files(Interrupted& work);
 
-/// Name of the staged descriptor: "<xml>.tmp", as always.
+/// Name of the staged descriptor: "<xml>.tmp", as always; "<xml>.tmp." and a random word once a device has been told of it.
 std::string staged_path(const std::string& descriptor_path);
 /// Writes the new descriptor there, durable. Logs "Storing PATH.tmp".
 Status stage_descriptor(descriptor::Disk& disk, const std::string& descriptor_path);
@@ -77,7 +78,10 @@ Status stage_descriptor(descriptor::Disk& disk, const std::string& descriptor_pa
 /// tells the next command.
 Status commit_descriptor(const std::string& descriptor_path, Rollback& rollback);
 Status commit_descriptor(const std::string& descriptor_path);
-/// Takes the staged one away. From here on nobody, not even a running device, can commit it any more.
+/// The commit point for a running device: the staged descriptor, under a name that no other command uses. A device that is late with a
+/// dead command's commit point finds nothing to rename, never what the next command has staged. ExitCode::Rename.
+Result<control::CommitPoint> commit_point(const std::string& descriptor_path);
+/// Takes away whatever is staged. From here on nobody, not even a running device, can commit it any more.
 Status unstage_descriptor(const std::string& descriptor_path);
 
 /// Logs "Removing FILE" and removes an image of the disk, durable. The name is opened beneath the

@@ -98,6 +98,26 @@ TEST_F(Recover, WhatTheDescriptorNamesIsFinished) {
   EXPECT_TRUE(logged("The interrupted snapshot-switch of " + kA + " was finished"));
 }
 
+TEST_F(Recover, ADeviceThatIsLateForADeadCommandCommitsNothing) {
+  auto disk = descriptor::load(path());
+  ASSERT_TRUE(disk);
+  ASSERT_TRUE(stage_descriptor(*disk, path()));
+  const auto late = commit_point(path());
+  ASSERT_TRUE(late) << late.error().message();
+  EXPECT_TRUE(stdfs::exists(late->from));
+  touch(file("DiskDescriptor.xml.tmp.mine"));
+  // The command is killed here; without a note, as with one.
+  ASSERT_TRUE(open_disk(path()));
+  EXPECT_FALSE(stdfs::exists(late->from));
+  EXPECT_TRUE(stdfs::exists(file("DiskDescriptor.xml.tmp.mine"))) << "is not one of ours";
+  ASSERT_TRUE(stage_descriptor(*disk, path()));
+  const auto next = commit_point(path());
+  ASSERT_TRUE(next);
+  EXPECT_NE(next->from, late->from);
+  EXPECT_FALSE(stdfs::exists(late->from)) << "the device would rename what the next command has staged";
+  EXPECT_EQ(next->to, path());
+}
+
 TEST_F(Recover, RecoveringTwiceIsTheSame) {
   const auto before = state();
   const Intent intent{.op = "snapshot", .uuid = kA, .creates = {"root.hdd.{1}", "sub/x"}};

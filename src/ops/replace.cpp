@@ -18,6 +18,7 @@
 #include "control/client.hpp"
 #include "ops/cancel.hpp"
 #include "ops/disk_use.hpp"
+#include "ops/live_chain.hpp"
 #include "ops/prepare.hpp"
 #include "ops/recover.hpp"
 
@@ -94,8 +95,10 @@ std::vector<DeltaSpec> lower_with(const DeviceState& device, std::size_t level, 
 
 /// Under a running device, the name stays: the files change names first, which harms nobody since they are the same.
 Status swap_keeping_name(Client& client, const DeviceState& device, std::size_t level, const Exchange& x) {
+  // Refused before the names change: a level that a merge is writing must keep its file.
+  TRY(wait_until_idle(client, device));
   TRY(rename_over(x, true));
-  if (Status set = client.set_lower(lower_with(device, level, x.old_file), {}); !set) {
+  if (Status set = client.set_lower(device.deltas, lower_with(device, level, x.old_file), {}); !set) {
     ignore(rename_over(x, true), "the device goes on with the file that it has");
     return set;
   }
@@ -141,7 +144,9 @@ Status exchange_running(const OpenedDisk& disk, const std::string& uuid, const D
   TRY(stage_descriptor(next, disk.path));
   Rollback rollback;
   rollback.add([&] { ignore(unstage_descriptor(disk.path), "the first error is the one to report"); });
-  TRY(client.set_lower(lower_with(device, level, x.new_file), {staged_path(disk.path), disk.path}));
+  const control::CommitPoint commit = TRY(commit_point(disk.path));
+  const Status set = client.set_lower(device.deltas, lower_with(device, level, x.new_file), commit);
+  if (!set && !TRY(took_place(disk.path, x.new_file, true))) return set;
   rollback.commit();
   return {};
 }
@@ -220,7 +225,7 @@ Status replace_in_device(const ReplaceRequest& request, const DeviceState& devic
   log_exchange(x, "online, level " + std::to_string(*level));
   Client client = TRY(Client::connect(device.number));
   return request.keep_name ? swap_keeping_name(client, device, *level, x)
-                           : client.set_lower(lower_with(device, *level, x.new_file), {});
+                           : client.set_lower(device.deltas, lower_with(device, *level, x.new_file), {});
 }
 
 }  // namespace

@@ -47,28 +47,11 @@ Status empty_balloon(const MountedDisk& disk) {
   return balloon.resize(Bytes{});
 }
 
-Status grow_device(OpenedDisk& disk, const DeviceState& device, std::uint64_t size_sectors) {
-  log(LogLevel::Progress, "Growing dev={} size={} sectors (new size={})", device_name(device), device.size_sectors, size_sectors);
-  descriptor::Disk next = disk.disk;
-  const format::Header shape = TRY(format::make_header(size_sectors, disk.disk.cluster_sectors, format::Version::V2));
-  next.size_sectors = size_sectors;
-  next.cylinders = shape.cylinders;
-  next.heads = shape.heads;
-  Rollback rollback;
-  rollback.add([&] { ignore(unstage_descriptor(disk.path), "the first error is the one to report"); });
-  TRY(stage_descriptor(next, disk.path));
-  control::Client client = TRY(control::Client::connect(device.number));
-  TRY(client.grow(size_sectors, {staged_path(disk.path), disk.path}));
-  rollback.commit();
-  disk.disk = std::move(next);
-  return {};
-}
-
 Status grow_running(OpenedDisk& disk, MountedDisk& mounted, std::uint64_t size_sectors) {
   const fs::FileSystemFacts facts = TRY(fs::read_facts(mounted.partition));
   TRY(fs::may_grow_mounted(facts));
   TRY(empty_balloon(mounted));
-  TRY(grow_device(disk, mounted.device, size_sectors));
+  TRY(grow_running_disk(disk, mounted.device, size_sectors));
   mounted.device.size_sectors = size_sectors;
   return fill_device(mounted);
 }
@@ -109,6 +92,8 @@ Status shrink_running(const MountedDisk& disk, std::uint64_t size_sectors, const
 Status resize_mounted(OpenedDisk& disk, MountedDisk mounted, std::uint64_t size_sectors, const ProgressCallback& progress) {
   const std::uint64_t device = mounted.device.size_sectors;
   if (size_sectors > device) return grow_running(disk, mounted, size_sectors);
+  // Nothing to do for it but what was left undone.
+  if (size_sectors == device) TRY(grow_running_disk(disk, mounted.device, size_sectors));
   TRY(fill_device(mounted));
   if (size_sectors == device) return empty_balloon(mounted);
   return shrink_running(mounted, size_sectors, progress);

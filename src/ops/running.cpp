@@ -1,24 +1,14 @@
 #include "ops/running.hpp"
 
-#include <sys/mount.h>
-
 #include <algorithm>
 #include <cerrno>
 
-#include "base/log.hpp"
 #include "base/paths.hpp"
 #include "control/registry.hpp"
 #include "ops/attach.hpp"
 
 namespace ploop::ops {
 namespace {
-
-/// The canonical form where the file exists, else as close to it as possible.
-std::string best_path(const std::string& path) {
-  if (auto real = canonical_path(path, ExitCode::Open)) return *real;
-  if (auto real = canonical_new_path(path, ExitCode::Open)) return *real;
-  return path;
-}
 
 template <typename Predicate>
 Result<std::vector<DeviceState>> select(Predicate wanted) {
@@ -27,21 +17,17 @@ Result<std::vector<DeviceState>> select(Predicate wanted) {
   return devices;
 }
 
-/// A mount whose source is a device node of ours that no live device explains.
-Result<bool> is_dead(const fs::MountPoint& mount) {
-  if (!mount.source.starts_with(device_directory() + "/ploop") || device_number(mount.source) < 0) return false;
-  for (const DeviceState& device : TRY(control::list_devices())) {
-    const std::vector<fs::MountPoint> mounts = TRY(mounts_of(device));
-    if (std::ranges::any_of(mounts, [&](const fs::MountPoint& m) { return m.device == mount.device; })) return false;
-  }
-  return true;
+}  // namespace
+
+std::string best_path(const std::string& path) {
+  if (auto real = canonical_path(path, ExitCode::Open)) return *real;
+  if (auto real = canonical_new_path(path, ExitCode::Open)) return *real;
+  return path;
 }
 
 bool has_base(const DeviceState& device, const std::string& base) {
   return !device.deltas.empty() && device.deltas.front().path == base;
 }
-
-}  // namespace
 
 std::string device_name(const DeviceState& state) { return device_path(state.number); }
 
@@ -99,18 +85,6 @@ std::optional<DeviceState> with_component(const std::vector<DeviceState>& device
       std::ranges::find_if(devices, [&](const DeviceState& d) { return d.component == component; });
   if (found == devices.end()) return std::nullopt;
   return *found;
-}
-
-Result<bool> clear_dead_mount(const std::string& directory) {
-  bool cleared = false;
-  for (auto mount = fs::mount_at(directory); mount && TRY(is_dead(*mount)); mount = fs::mount_at(directory)) {
-    log_error("Warning: {} at {} belonged to a device that died; it is unmounted", mount->source, mount->directory);
-    if (::umount2(mount->directory.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0) {
-      return fail_errno(ExitCode::Umount, "Failed to umount " + mount->directory);
-    }
-    cleared = true;
-  }
-  return cleared;
 }
 
 std::string base_path(const descriptor::Disk& disk) {

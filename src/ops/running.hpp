@@ -17,6 +17,11 @@ namespace ploop::ops {
 
 using control::DeviceState;
 
+/// The form in which devices know a file: canonical where it exists, else as close to it as possible.
+std::string best_path(const std::string& path);
+/// The base image of the device is `base`, as best_path() gives it.
+bool has_base(const DeviceState& device, const std::string& base);
+
 /// /dev/ploopN of a device.
 std::string device_name(const DeviceState& state);
 /// "/dev/ploop0 /dev/ploop3".
@@ -39,10 +44,6 @@ Result<std::vector<DeviceState>> if_visible(Result<std::vector<DeviceState>> dev
 
 /// The one with this component, if any.
 std::optional<DeviceState> with_component(const std::vector<DeviceState>& devices, std::string_view component);
-
-/// Takes away what is mounted at `directory` as long as it is the file system of a device of ours that died; it could
-/// give nothing but errors. True when there was one. Processes that still use it keep it until they end.
-Result<bool> clear_dead_mount(const std::string& directory);
 
 /// Path of the image without a parent; literal when the file is gone or may not be used.
 std::string base_path(const descriptor::Disk& disk);

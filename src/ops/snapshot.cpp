@@ -39,7 +39,7 @@ Result<format::Header> shape_of_top(const descriptor::Disk& disk, const DiskUse&
 Status commit(const descriptor::Locked& locked, const DiskUse& use, const std::string& file,
               Rollback& rollback) {
   if (!use.running) return commit_descriptor(locked.path, rollback);
-  Status pushed = push_top(*use.running, file, commit_point(locked.path));
+  Status pushed = push_top(*use.running, file, TRY(commit_point(locked.path)));
   if (!pushed && !TRY(took_place(locked.path, file, true))) return pushed;
   rollback.commit();
   return {};

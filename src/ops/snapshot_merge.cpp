@@ -145,7 +145,9 @@ Status run_below_top(const Work& work, const Step& step, const DeviceState& devi
   const std::vector<std::string>& gone = files.sources;
   const auto lower = step.new_file.empty() ? lower_without(device, gone)
                                            : lower_without(device, gone, files.destination, step.new_file);
-  const Status exchanged = client.set_lower(lower, commit_point(work.path));
+  // A worker that died meanwhile has a successor.
+  control::Client successor = TRY(control::Client::connect(device.number));
+  const Status exchanged = successor.set_lower(device.deltas, lower, TRY(commit_point(work.path)));
   const std::string& consumed = step.new_file.empty() ? gone.front() : files.destination;
   if (!exchanged && !TRY(took_place(work.path, consumed, false))) return exchanged;
   rollback.commit();
@@ -159,7 +161,7 @@ Status run_top(const Work& work, const Step& step, const DeviceState& device, Ro
   TRY(wait_until_idle(client, device, "MERGE"));
   log(LogLevel::Detail, "Opening delta {}", files.back());
   log(LogLevel::Progress, "Merging top delta");
-  Status merged = client.merge_top(commit_point(work.path), step.progress, cancel_requested);
+  Status merged = client.merge_top(device.deltas, TRY(commit_point(work.path)), step.progress, cancel_requested);
   if (!merged && !TRY(took_place(work.path, files.front(), false))) {
     const auto state = client.maintenance();
     if (state && state->name != "MERGE" && !step.resume) return merged;

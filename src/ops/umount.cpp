@@ -14,6 +14,7 @@
 #include "ops/attach.hpp"
 #include "ops/recover.hpp"
 #include "ops/running.hpp"
+#include "ops/stale.hpp"
 
 namespace ploop::ops {
 namespace {
@@ -86,16 +87,26 @@ Status take_down(const Target& target) {
 }  // namespace
 
 Status umount(const UmountOptions& options) {
-  if (!options.device.empty()) return take_down({TRY(device_by_name(options.device)), "", ""});
+  if (!options.device.empty()) {
+    if (TRY(clear_dead_device(options.device))) return {};
+    return take_down({TRY(device_by_name(options.device)), "", ""});
+  }
   if (!options.directory.empty()) {
-    if (TRY(clear_dead_mount(options.directory))) return {};
+    if (TRY(clear_dead_mount(options.directory))) {
+      clean_up_dead_devices();
+      return {};
+    }
     return take_down(TRY(find_by_directory(options.directory)));
   }
   if (!descriptor::is_descriptor_name(options.target)) {
-    return take_down(TRY(find_by_image(options.target, options.component)));
+    auto target = find_by_image(options.target, options.component);
+    if (!target && TRY(clear_dead_disk(options.target, ""))) return {};
+    return take_down(TRY(std::move(target)));
   }
   const descriptor::Locked locked = TRY(open_disk(options.target, {.recovery = Recovery::BestEffort}));
-  const Target target = TRY(find_by_descriptor(locked, options.component));
+  auto found = find_by_descriptor(locked, options.component);
+  if (!found && TRY(clear_dead_disk(base_path(locked.disk), locked.path))) return {};
+  const Target target = TRY(std::move(found));
   TRY(take_down(target));
   // Left by a command that mounted the disk for itself and was killed; one with content is somebody else's. The name comes
   // from the device: the descriptor's may lead anywhere.

@@ -13,6 +13,7 @@ namespace ploop::transport {
 struct TransportInfo {
   std::string_view name;    ///< as in `--transport`
   bool can_resend = false;  ///< unanswered requests survive the worker and can be asked for again
+  bool can_resize = true;   ///< the running disk can get another size
 };
 
 /// Serves one device. Lives on the ring's thread.
@@ -28,6 +29,12 @@ class Transport {
   /// Serves requests until the kernel says that the device is gone, then returns; no request is in flight then. Fails with
   /// ExitCode::DeviceIoctl when the connection breaks in another way.
   virtual Status run() = 0;
+  /// Takes no more requests: what comes from now on waits in the kernel for a successor. run() returns when those in progress are
+  /// answered, and retired() is true then. False: this transport can't, and nothing has changed.
+  virtual bool retire() { return false; }
+  /// Takes requests again, if run() has not returned yet.
+  virtual void stay() {}
+  [[nodiscard]] virtual bool retired() const { return false; }
   /// The engine device has another size; requests are judged by it from now on.
   virtual void size_changed() = 0;
 };

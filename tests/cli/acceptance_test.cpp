@@ -172,6 +172,19 @@ TEST(AcceptanceMark, MergeRefusesAMarkedImageAndLeavesEverything) {
   }
 }
 
+TEST(AcceptanceMark, ConvertRefusesAMarkedImageAndLeavesEverything) {
+  SnapshotDisk disk;
+  set_mark(disk.top_file(), format::kInUseMark);
+  const std::string before = disk.state();
+  for (const char* how : {"-v", "-f"}) {
+    const ProcessResult result = disk.box().ploop({"convert", how, how[1] == 'v' ? "1" : "raw", "DiskDescriptor.xml"});
+    EXPECT_EQ(result.status, 4) << result.err;
+    EXPECT_NE(result.err.find("in use"), std::string::npos) << result.err;
+    EXPECT_EQ(disk.state(), before);
+    EXPECT_FALSE(exists(disk.box() / ".ploop-intent"));
+  }
+}
+
 // 0 instead of 7: a lower image that a crash left marked is put right like the top (R5).
 TEST(AcceptanceMark, AMarkedBaseBelowASnapshotIsPutRight) {
   SnapshotDisk disk;

@@ -136,6 +136,7 @@ TEST(Arguments, MountForms) {
           {"several external images", {"--allow-external", "/a", "--allow-external=/b", "DD.xml"},
            [](const Mount& o) { return o.allow_external == (Words{"/a", "/b"}) && o.operands == Words{"DD.xml"}; }},
           {"transport", {"--transport", "fuse", "DD.xml"}, [](const Mount& o) { return o.transport == "fuse"; }},
+          {"required sandbox", {"--require-sandbox", "DD.xml"}, [](const Mount& o) { return o.require_sandbox && o.operands == Words{"DD.xml"}; }},
       },
       parse_mount);
   expect_bad(

@@ -21,7 +21,7 @@ class Convert : public testing::Test {
   /// A disk of one image with some data.
   void make_disk() {
     ImageBuilder image(kSize, kCluster);
-    for (const std::uint32_t guest : {7, 0, 3, 150, 319}) image.allocate(guest);
+    for (const std::uint32_t guest : {7u, 0u, 3u, 150u, 319u}) image.allocate(guest);
     image.write(box / "root.hdd");
     ASSERT_EQ(box.ploop({"restore-descriptor", box.dir().path(), "root.hdd"}).status, 0);
     content = raw_content();
@@ -116,7 +116,7 @@ TEST_F(Convert, AForeignInterruptedConversionIsRefusedByCheck) {
 
 /// Kills the command at random moments; the next command must find a disk with the same content, in the old or new form.
 TEST_F(Convert, KilledAnywhereIsFinishedOrUndone) {
-  std::mt19937 random(::testing::UnitTest::GetInstance()->random_seed());
+  std::mt19937 random(static_cast<unsigned>(::testing::UnitTest::GetInstance()->random_seed()));
   int killed = 0;
   make_disk();
   for (int round = 0; round < 40; ++round) {

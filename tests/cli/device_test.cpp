@@ -162,6 +162,7 @@ TEST_F(Device, JsonTellsOfTheRunningDevice) {
   auto info = nlohmann::json::parse(run("info", "--json", xml_).out);
   EXPECT_EQ(info["device"], device());
   EXPECT_EQ(info["partition"], device() + "p1");
+  EXPECT_TRUE(info["survives_crash"].is_boolean());
   EXPECT_GT(info["file_system"]["used_bytes"], 0);
   ASSERT_EQ(::umount((box_ / "mnt").c_str()), 0);
   info = nlohmann::json::parse(run("info", "--json", xml_).out);
@@ -322,7 +323,8 @@ TEST_F(Device, InterruptedInitLeavesNothing) {
     if (result.status == 0) {
       EXPECT_TRUE(exists(box_ / "d/DiskDescriptor.xml")) << "was faster";
     } else {
-      EXPECT_NE(result.out.find("Cancelling...\n"), std::string::npos) << result.out;
+      // On a busy machine the signal may come before the program has begun.
+      EXPECT_TRUE(result.out.empty() || result.out.find("Cancelling...\n") != std::string::npos) << result.out;
       EXPECT_TRUE(stdfs::is_empty(box_ / "d")) << after;
     }
     stdfs::remove_all(box_ / "d");

@@ -44,7 +44,8 @@ TEST(Json, InfoAnswersInBytes) {
                         {"format", "ploop1"},
                         {"format_version", 1},
                         {"device", nullptr},
-                        {"partition", nullptr}}));
+                        {"partition", nullptr},
+                        {"survives_crash", nullptr}}));
   expect_documented(info);
 }
 

@@ -115,6 +115,7 @@ class Session {
   static Actor serve_again(Session& self, unsigned tag);
   engine::Request begin(Tag& tag);
   engine::Request request_of(Tag& tag) const;
+  engine::Request zero_copied(unsigned number, engine::Request request);
   void end(Tag& tag, int result);
   void end_compact(const Step& step, const engine::CompactResult& done);
   void check_read(Tag& tag);

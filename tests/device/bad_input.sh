@@ -114,16 +114,13 @@ writer=$!
 sleep 2
 kill -0 $writer 2>/dev/null || fail "the write did not wait: $(stat_of "$device" errors) errors"
 must mount -o remount,size=64m "$scratch/full"
-for _ in $(seq 100); do
-  kill -0 $writer 2>/dev/null || break
-  sleep 0.1
-done
-! kill -0 $writer 2>/dev/null || fail "the write still waits although there is room"
+gone 10 $writer || fail "the write still waits although there is room"
 wait $writer || fail "the write failed"
 must cmp -n $((20 << 20)) "$scratch/data" "$device"
 detach "$device"
 check_image "$scratch/full/root.hdd"
 
+[[ ${PLOOP_TRANSPORT:-auto} != ublk* ]] || exit 0  # needs no /dev/fuse
 step "no /dev/fuse, or something else in its place"
 before=$(picture "$scratch/good")
 unshare -m --propagation private sh -c \

@@ -9,7 +9,6 @@ mkdir "$scratch/disk" "$scratch/mnt"
 image=$scratch/disk/root.hdd
 dd=$scratch/disk/DiskDescriptor.xml
 
-loops() { losetup -ln -O NAME | sort; }
 nothing_left() {
   local left
   left=$(leftovers)

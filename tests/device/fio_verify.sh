@@ -9,16 +9,16 @@ kind=${1:-single}
 begin
 requires program fio qemu-img blkdiscard
 requires space 3000
-size_mib=512
+size_mib=$(sized 512 160)
 
 run_fio() {
   local seed=$1 out=$scratch/fio.out part=$((size_mib / 8))
   # Every job has its own part of the device; blocks are random in size and place. Four jobs write, with a flush after
   # every 32nd write, and read back while the others go on; two discard each block before they write it; one
   # discards only.
-  timeout 300 fio --output="$out" --filename="$device" --direct=1 --ioengine=libaio --iodepth=16 --randseed="$seed" \
+  timeout $((300 * patience)) fio --output="$out" --filename="$device" --direct=1 --ioengine=libaio --iodepth=16 --randseed="$seed" \
     --size=${part}M --bsrange=512-192k --blockalign=512 --group_reporting \
-    --verify=crc32c --verify_fatal=1 --do_verify=1 --verify_backlog=64 \
+    --verify=crc32c --verify_fatal=1 --do_verify=1 --verify_backlog=64 --verify_state_save=0 \
     --name=write --numjobs=4 --rw=randwrite --offset_increment=${part}M --fsync=32 \
     --name=trimwrite --numjobs=2 --rw=randtrimwrite --offset=$((part * 4))M --offset_increment=${part}M \
     --name=trim --numjobs=1 --rw=randtrim --offset=$((part * 6))M --offset_increment=0 --verify=0 ||
@@ -33,7 +33,7 @@ if [ "$kind" = single ]; then
   mkdir "$scratch/disk"
   image=$scratch/disk/root.hdd
   must ploop init -s ${size_mib}M -t none "$image"
-  for seed in 1 2; do
+  for seed in $(sized "1 2" 1); do
     attach "$scratch/disk/DiskDescriptor.xml"
     step "fio, seed $seed, single image: written, discarded, flushed and verified"
     run_fio "$seed"
@@ -62,7 +62,7 @@ for level in 0 1 2 3 4; do
   stack+=("$scratch/disk$level/delta")
   attach "${stack[@]}"
   step "stack of $((level + 1)): random writes, zeroes and discards are what an independent copy has"
-  must python3 "$here/scatter.py" "$device" "$scratch/oracle" $((100 + level)) 400
+  must python3 "$here/scatter.py" "$device" "$scratch/oracle" $((100 + level)) "$(sized 400 80)"
   must cmp "$device" "$scratch/oracle"
   if [ $level -eq 4 ]; then
     lower=$(sha256sum "${stack[@]:0:4}")
@@ -70,7 +70,7 @@ for level in 0 1 2 3 4; do
     run_fio 3
     [ "$(stat_of "$device" errors)" -eq 0 ] || fail "the device counted errors"
     must cp --sparse=always "$device" "$scratch/oracle"
-    must python3 "$here/scatter.py" "$device" "$scratch/oracle" 999 400
+    must python3 "$here/scatter.py" "$device" "$scratch/oracle" 999 "$(sized 400 80)"
   fi
   detach "$device"
 done

@@ -32,8 +32,9 @@ at_most() {
 fill() { must dd if=/dev/urandom of="$device" bs=1M count=64 oflag=direct conv=notrunc status=none; }
 
 mkdir "$scratch/base" "$scratch/top"
-must ploop init -s 256M -t none "$scratch/base/delta"
-must ploop init -s 256M -t none "$scratch/top/delta"
+size=$(sized 256M 80M)
+must ploop init -s "$size" -t none "$scratch/base/delta"
+must ploop init -s "$size" -t none "$scratch/top/delta"
 image=$scratch/base/delta
 attach "$scratch/base/DiskDescriptor.xml"
 
@@ -44,7 +45,7 @@ counts flushes sync "$device"
 step "flush: direct writes with O_DSYNC"
 counts flushes dd if=/dev/urandom of="$device" bs=4k count=4 oflag=direct,dsync conv=notrunc status=none
 step "a flush of data in new clusters writes the table"
-counts table_pages dd if=/dev/urandom of="$device" bs=1M seek=200 count=1 conv=notrunc,fsync status=none
+counts table_pages dd if=/dev/urandom of="$device" bs=1M seek=$(sized 200 78) count=1 conv=notrunc,fsync status=none
 
 step "discard gives the blocks of whole clusters back and reads as zeros"
 fill
@@ -102,14 +103,14 @@ check_image "$scratch/top/delta"
 
 step "fstrim of a mounted ext4 shrinks the image by what was deleted"
 mkdir "$scratch/fs" "$scratch/mnt"
-must ploop init -s 512M "$scratch/fs/root.hdd"
+must ploop init -s "$(sized 512M 128M)" "$scratch/fs/root.hdd"
 attach -m "$scratch/mnt" "$scratch/fs/DiskDescriptor.xml"
-must dd if=/dev/urandom of="$scratch/mnt/big" bs=1M count=100 conv=fsync status=none
+must dd if=/dev/urandom of="$scratch/mnt/big" bs=1M count="$(sized 100 30)" conv=fsync status=none
 full=$(allocated "$scratch/fs/root.hdd")
 rm "$scratch/mnt/big"
 must sync -f "$scratch/mnt"
 counts discards fstrim "$scratch/mnt"
 must sync "$device"
-at_most "$scratch/fs/root.hdd" $((full - (90 << 20)))
+at_most "$scratch/fs/root.hdd" $((full - ($(sized 90 27) << 20)))
 must ploop umount "$scratch/fs/DiskDescriptor.xml"
 check_image "$scratch/fs/root.hdd"

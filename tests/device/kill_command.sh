@@ -3,9 +3,9 @@
 #
 #   kill_command.sh [ROUNDS]
 source "$(dirname "$0")/lib.sh"
-rounds=${1:-12}
+rounds=${1:-$(sized 12 2)}
 begin
-requires program qemu-img mkfs.ext4
+requires program qemu-img mkfs.ext4 fsfreeze
 requires space 1500
 seed=${SEED:-$RANDOM}
 echo "seed $seed"
@@ -120,3 +120,35 @@ for ((i = 0; i < rounds; i++)); do
   killed check "$dd"
   check_image "$image"
 done
+
+step "a device that is late with the snapshot of a killed command does not take the next one's for it"
+late=$scratch/late
+mkdir "$late"
+host_filesystem ext4 "$scratch/slow" 200
+must ploop init -s 100M -t none "$late/root.hdd"
+must cp "$late/root.hdd" "$scratch/slow/"
+must mount --bind "$scratch/slow/root.hdd" "$late/root.hdd"
+defer umount -l "$late/root.hdd"
+attach "$late/DiskDescriptor.xml"
+must dd if=/dev/urandom of="$device" bs=1M count=1 iflag=fullblock oflag=direct status=none
+must fsfreeze -f "$scratch/slow"
+defer fsfreeze -u "$scratch/slow"
+"$ploop_bin" snapshot "$late/DiskDescriptor.xml" >/dev/null 2>&1 &
+killed=$!
+sleep 0.7
+kill -9 $killed
+wait $killed
+"$ploop_bin" snapshot "$late/DiskDescriptor.xml" >"$scratch/out" 2>&1 &
+next=$!
+sleep 0.7
+must fsfreeze -u "$scratch/slow"
+wait $next || fail "$(cat "$scratch/out")"
+top=$(sed -n 's/.*<File>\(.*\)<\/File>.*/\1/p' "$late/DiskDescriptor.xml" | tail -n 1)
+grep -qF "\"path\":\"$late/$top\"" "$(state_file)" || fail "the descriptor names $top, the device: $(cat "$(state_file)")"
+must dd if=/dev/urandom of="$scratch/written" bs=1M count=2 iflag=fullblock status=none
+must dd if="$scratch/written" of="$device" bs=1M oflag=direct status=none
+detach "$device"
+attach "$late/DiskDescriptor.xml"
+must cmp -n 2M "$scratch/written" "$device"
+detach "$device"
+[ -z "$(find "$late" -name '*.tmp*' -o -name '.ploop-intent')" ] || fail "left behind: $(ls -A "$late")"

@@ -4,7 +4,7 @@
 #
 #   kill_daemon_snapshots.sh [ROUNDS]        per operation; SEED=N repeats a run
 source "$(dirname "$0")/lib.sh"
-rounds=${1:-2}
+rounds=${1:-$(sized 2 1)}
 begin
 requires program e2fsck mkfs.ext4
 requires space 1500
@@ -30,7 +30,11 @@ snapshot() {
 # Kills worker, guardian and keeper of the device, in any order.
 kill_daemon() {
   local pid
+  local transport
+  transport=$(state_of transport)
   for pid in $(daemon_pids | shuf --random-source=<(yes "$RANDOM")); do kill -9 "$pid" 2>/dev/null; done
+  # With ublk nobody is left who could tell the kernel that no server takes over: the next command does.
+  [[ $transport != ublk* ]] || must ploop list
 }
 verify() {
   local name

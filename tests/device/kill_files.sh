@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 begin
 requires program qemu-img cmp
-rounds=${1:-5}
+rounds=${1:-$(sized 5 2)}
 
 # killed_after MILLISECONDS COMMAND...: its exit status, or 137. Waits until the process has really gone, locks and all.
 killed_after() {
@@ -78,6 +78,65 @@ for ((i = 0; i < rounds; i++)); do
   for image in "${stack[@]}"; do must ploop check -f -c -r "$image"; done
 done
 
+step "replace and convert of a disk: the old or the new file, the same bytes, nothing half-done"
+for ((i = 0; i < rounds; i++)); do
+  xml=$dir/DiskDescriptor.xml
+  mapfile -t stack < <(ploop snapshot-list -H -o fname "$xml")
+  cp "${stack[0]}" "$dir/other$i"
+  killed_after $((1 + RANDOM % 40)) replace -l 0 -i "$dir/other$i" "$xml"
+  attach -r "$xml"
+  [ "$(dd if="$device" bs=1M count=48 iflag=direct status=none | hash_of /dev/stdin)" = "$expected" ] || fail "round $i: other bytes after replace"
+  detach "$device"
+  mapfile -t stack < <(ploop snapshot-list -H -o fname "$xml")
+  [ "${stack[0]}" = "$dir/other$i" ] || rm "$dir/other$i"
+  killed_after $((1 + RANDOM % 40)) convert -v $((1 + i % 2)) "$xml"
+  must ploop check "$xml"
+  must ploop convert -v $((1 + i % 2)) "$xml"
+  attach -r "$xml"
+  [ "$(dd if="$device" bs=1M count=48 iflag=direct status=none | hash_of /dev/stdin)" = "$expected" ] || fail "round $i: other bytes after convert"
+  detach "$device"
+  for image in "${stack[@]}"; do must ploop check -f -c -r "$image"; done
+done
+must ploop convert -v 2 "$dir/DiskDescriptor.xml"
+mapfile -t stack < <(ploop snapshot-list -H -o fname "$dir/DiskDescriptor.xml")
+cp "${stack[0]}" "$scratch/base"
+
+step "replace -k by a file whose clusters lie elsewhere: a worker dies while the files change names"
+order=$scratch/order
+mkdir "$order" "$order/new"
+must ploop init -s 16m -b 64 -t none "$order/root.hdd"
+attach "$order/DiskDescriptor.xml"
+for ((n = 255; n >= 0; n--)); do head -c 32768 /dev/urandom; done >"$scratch/content"
+for ((n = 255; n >= 0; n--)); do  # the last cluster first
+  dd if="$scratch/content" of="$device" bs=32k skip=$n seek=$n count=1 oflag=direct conv=notrunc status=none || fail "dd"
+done
+detach "$device"
+must ploop init -s 16m -b 64 -t none "$order/new/root.hdd"
+attach "$order/new/DiskDescriptor.xml"
+dd if="$scratch/content" of="$device" bs=32k oflag=direct conv=notrunc status=none || fail "dd"
+detach "$device"
+must ploop snapshot "$order/DiskDescriptor.xml"
+attach "$order/DiskDescriptor.xml"
+if hands_over; then
+  now=$(device_hash)
+  for ((i = 0; i < rounds; i++)); do
+    new=$order/new/root.hdd
+    inode=$(stat -c %i "$new")
+    worker=$(pid_of worker)
+    "$ploop_bin" replace -k -i "$new" -o root.hdd "$order/DiskDescriptor.xml" >"$scratch/said" 2>&1 &
+    command=$!
+    until [ "$(stat -c %i "$order/root.hdd")" = "$inode" ] || ! kill -0 $command 2>/dev/null; do :; done
+    kill -9 "$worker"
+    wait $command
+    until_true 10 test "$(pid_of worker)" != "$worker"
+    [ "$(device_hash)" = "$now" ] || fail "round $i: other bytes after $(cat "$scratch/said")"
+    # One of the two lies there still, or the command has removed the old one.
+    [ -e "$new" ] || cp "$order/root.hdd" "$new"
+    sleep 0.5
+  done
+fi
+detach "$device"
+
 step "merge -d and grow -d: the command is killed, the device goes on"
 for ((i = 0; i < rounds; i++)); do
   cp "$scratch/base" "$dir/a"
@@ -89,9 +148,9 @@ for ((i = 0; i < rounds; i++)); do
   killed_after $((1 + RANDOM % 80)) merge -d "$device" -l 0..$((1 + RANDOM % 2))
   [ "$(dd if="$device" bs=1M count=48 iflag=direct status=none | hash_of /dev/stdin)" = "$now" ] || fail "round $i: other bytes"
   if ((i % 2 == 0)); then
-    kill -9 "$(python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))["worker_pid"])' \
-      "$PLOOP_RUNDIR/ploop${device##*ploop}/state")" 2>/dev/null
-    for ((n = 0; n < 100; n++)); do [ -e "$device" ] || break; sleep 0.1; done
+    resend=$(state_of can_resend)
+    kill -9 "$(pid_of worker)" 2>/dev/null
+    [ "$resend" = True ] || until_true 10 test ! -e "$device"  # without a successor the device goes away
     ploop umount -d "$device" >/dev/null 2>&1
     for image in "$dir/a" "$dir/b" "$dir/c$i/top"; do must ploop check -d "$image"; done
     # All three are still there, and as a stack they read the same.

@@ -3,7 +3,7 @@
 #
 #   kill_resize.sh [ROUNDS]
 source "$(dirname "$0")/lib.sh"
-rounds=${1:-12}
+rounds=${1:-$(sized 12 2)}
 begin
 requires program qemu-img mkfs.ext4 resize2fs e2fsck
 requires space 2500

@@ -4,7 +4,7 @@
 #
 #   kill_snapshots.sh [ROUNDS]        per command; SEED=N repeats a run
 source "$(dirname "$0")/lib.sh"
-rounds=${1:-2}
+rounds=${1:-$(sized 2 1)}
 begin
 requires program e2fsck mkfs.ext4
 requires space 1500

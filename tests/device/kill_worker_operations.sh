@@ -4,7 +4,7 @@
 #
 #   kill_worker_operations.sh [ROUNDS]       per operation; SEED=N repeats a run
 source "$(dirname "$0")/lib.sh"
-rounds=${1:-3}
+rounds=${1:-$(sized 3 1)}
 begin
 requires program e2fsck mkfs.ext4 fio qemu-img
 requires space 3000
@@ -15,11 +15,11 @@ RANDOM=$seed
 disk=$scratch/disk
 dd=$disk/DiskDescriptor.xml
 mkdir "$disk" "$scratch/mnt"
+grows=yes
+resizable || { grows=no && echo "   growing a running device: refused by this kernel"; }
 must ploop init -s 500M -t ext4 "$disk/root.hdd"
 attach -m "$scratch/mnt" "$dd"
-state=$PLOOP_RUNDIR/ploop${device##*ploop}/state
-grep -q '"can_resend":true' "$state" || skip "the kernel can't hand requests to another worker"
-worker() { sed -n 's/.*"worker_pid":\([0-9]*\).*/\1/p' "$state"; }
+[ "$(state_of can_resend)" = True ] || skip "the kernel can't hand requests to another worker"
 
 must cp -r /etc/. "$scratch/mnt/"
 must sync -f "$scratch/mnt"
@@ -30,28 +30,47 @@ fio --name=load --directory="$scratch/mnt/fio" --size=64M --rw=randrw --bsrange=
 fio=$!
 defer kill -9 "$fio"
 
-# killed_worker COMMAND...: a worker dies at some moment of it; then it is given again until it works, at most three times.
+# killed_worker COMMAND...: a worker dies at some moment of it, within the first $soon milliseconds; then it is given again until it works, at most three times.
+soon=250
+other_worker() { [ "$(pid_of worker)" != "$1" ]; }
 killed_worker() {
-  local command before status i
+  local command before status
   "$ploop_bin" "$@" >"$scratch/out" 2>&1 &
   command=$!
-  sleep "0.$(printf '%03d' $((RANDOM % 250)))"
-  before=$(worker)
+  sleep "0.$(printf '%03d' $((RANDOM % soon)))"
+  before=$(pid_of worker)
   kill -9 "$before" || fail "there is no worker"
   wait "$command"
   status=$?
-  for ((i = 0; i < 200; i++)); do
-    [ "$(worker)" = "$before" ] || break
-    sleep 0.05
-  done
-  [ "$(worker)" != "$before" ] || fail "no other worker came"
+  until_true 10 other_worker "$before" || fail "no other worker came"
   [ $status -ne 0 ] || return 0
   [ -s "$scratch/out" ] || fail "'ploop $*' failed with $status and said nothing"
   return 1
 }
 
 levels() { ploop snapshot-list -H -o uuid "$dd" | wc -l; }
+# However far a killed grow came: what ploop says and the kernel's size are the same, a moment later.
+said_size() { ploop info -s "$dd" | sed -n 's/^size:[[:space:]]*//p'; }
+one_size() { [ "$(said_size)" = "$(blockdev --getsz "$device")" ]; }
 size=600
+grow_it() {
+  size=$((size + 100))
+  if ! killed_worker grow -s "${size}M" "$dd"; then
+    until_true 10 one_size || fail "ploop says $(said_size) sectors, the kernel $(blockdev --getsz "$device")"
+    must ploop grow -s "${size}M" "$dd"
+  fi
+  [ "$(blockdev --getsize64 "$device")" -eq $((size << 20)) ] || fail "the device has $(blockdev --getsize64 "$device") bytes"
+  ploop info -s "$dd" | grep -q "size:.*$((size * 2048))" || fail "the disk has another size: $(ploop info -s "$dd")"
+}
+if [ $grows = yes ]; then
+  step "grow, killed between its steps"
+  soon=$(sized 20 60)
+  for ((i = 0; i < rounds * 3; i++)); do
+    grow_it
+    sleep 1.1  # a worker that dies at once, again and again, would be given up
+  done
+  soon=250
+fi
 for ((i = 0; i < rounds; i++)); do
   step "round $((i + 1)) of $rounds: snapshot, merge, grow, discard, copy"
   had=$(levels)
@@ -60,12 +79,7 @@ for ((i = 0; i < rounds; i++)); do
   had=$(levels)
   if ! killed_worker snapshot-merge "$dd" && [ "$(levels)" -eq "$had" ]; then must ploop snapshot-merge "$dd"; fi
   [ "$(levels)" -eq $((had - 1)) ] || fail "not one snapshot less: $had, $(levels)"
-  size=$((size + 100))
-  if ! killed_worker grow -s "${size}M" "$dd" && [ "$(blockdev --getsize64 "$device")" -ne $((size << 20)) ]; then
-    must ploop grow -s "${size}M" "$dd"
-  fi
-  [ "$(blockdev --getsize64 "$device")" -eq $((size << 20)) ] || fail "the device has $(blockdev --getsize64 "$device") bytes"
-  ploop info -s "$dd" | grep -q "size:.*$((size * 2048))" || fail "the disk has another size: $(ploop info -s "$dd")"
+  if [ $grows = yes ]; then grow_it; fi
   must cp -r /etc "$scratch/mnt/more"
   must rm -r "$scratch/mnt/more"
   killed_worker balloon discard "$dd" || must ploop balloon discard "$dd"

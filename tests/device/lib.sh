@@ -11,6 +11,13 @@ export LC_ALL=C
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ploop_bin=${PLOOP_BIN:-ploop}
 
+# sized FULL SMALL: a size, count or time of a test. Software emulation of a machine is 10 to 20 times slower: PLOOP_TEST_EFFORT=small
+# makes a test smaller, never another one.
+sized() { if [ "${PLOOP_TEST_EFFORT:-full}" = small ]; then echo "$2"; else echo "$1"; fi; }
+
+# How many times as long something may take there. A machine that is busy as well is slower than that again.
+patience=$(sized 1 6)
+
 step() { printf '%s\n' "-- $*"; }
 fail() {
   printf 'FAILED: %s\n' "$*" >&2
@@ -48,11 +55,13 @@ requires() {
 begin() {
   requires root
   requires file /dev/fuse /dev/loop-control
-  requires program losetup mount umount findmnt mountpoint timeout python3
+  requires program losetup mount umount findmnt mountpoint timeout python3 socat
   command -v "$ploop_bin" >/dev/null || skip "no ploop program (PLOOP_BIN=$ploop_bin)"
+  case $ploop_bin in */*) ploop_bin=$(realpath -s "$ploop_bin") ;; esac
   scratch=$(mktemp -d "${TMPDIR:-/tmp}/ploop-test.XXXXXX") || exit 1
   trap finish EXIT
   trap 'exit 130' INT TERM
+  cd "$scratch" || exit 1  # programs like fio leave files where they run
   mkdir "$scratch/mem"
   mount -t tmpfs -o size=8g,mode=700 ploop-test "$scratch/mem" || skip "cannot mount a tmpfs"
   export PLOOP_RUNDIR=$scratch/mem/run PLOOP_DEVDIR=$scratch/mem/dev
@@ -104,6 +113,8 @@ daemon_pids() {
   done
 }
 
+no_daemons() { [ -z "$(daemon_pids)" ]; }
+
 force_cleanup() {
   local round mounted device
   for round in 1 2 3; do  # what lies on what is not known here, so more than once
@@ -118,8 +129,8 @@ force_cleanup() {
   [ -z "$pids" ] || kill -9 $pids 2>/dev/null
 }
 
-# ploop ARGS...: the program under test, never longer than two minutes.
-ploop() { timeout -k 10 "${ploop_timeout:-120}" "$ploop_bin" "$@"; }
+# ploop ARGS...: the program under test, never longer than two minutes or $ploop_timeout seconds, times $patience.
+ploop() { timeout -k 10 $((${ploop_timeout:-120} * patience)) "$ploop_bin" "$@"; }
 
 # Runs a command that has to succeed; shows what it said when it does not.
 must() {
@@ -149,6 +160,8 @@ attach() {
   [ $status -eq 0 ] || fail "ploop mount $* gave exit status $status: $output"
   device=$(sed -n 's/^.*Adding delta dev=\([^ ]*\) .*/\1/p' <<<"$output" | head -n 1)
   [ -b "$device" ] || fail "ploop mount $* names no device: $output"
+  [ "${PLOOP_TRANSPORT:-$(state_of transport)}" = "$(state_of transport)" ] ||
+    fail "$device came through $(state_of transport) instead of $PLOOP_TRANSPORT"
   defer detach_quietly "$device"
 }
 # Only at the end of a test: what is still there of the device.
@@ -165,10 +178,93 @@ detach() {
   [ ! -e "$1" ] || fail "$1 is still there after umount"
 }
 
+# ask DEVICE METHOD: what its control socket answers to a request without parameters.
+ask() {
+  local answer talk talk_PID
+  coproc talk { exec socat - "UNIX-CONNECT:$PLOOP_RUNDIR/ploop${1##*ploop}/control" 2>/dev/null; }
+  local pid=$talk_PID
+  printf '{"id":1,"method":"%s","params":{}}\n' "$2" >&"${talk[1]}"
+  read -r -t 30 answer <&"${talk[0]}" || answer=
+  kill "$pid" 2>/dev/null
+  wait "$pid" 2>/dev/null
+  echo "$answer"
+}
 # stat_of DEVICE COUNTER: a number from the device's control socket.
 stat_of() {
-  local number=${1##*ploop}
-  python3 "$here/stats.py" "$PLOOP_RUNDIR/ploop$number/control" "$2"
+  local answer
+  answer=$(ask "$1" stats)
+  grep -oE "\"$2\":[0-9]+" <<<"$answer" | head -n 1 | grep -oE '[0-9]+$' || fail "$1 tells no $2: $answer"
+}
+
+# state_file, state_of MEMBER: the state file of $device and what it says.
+state_file() { echo "$PLOOP_RUNDIR/ploop${device##*ploop}/state"; }
+state_of() {
+  local value
+  value=$(sed -n "s/.*\"$1\":\(\"[^\"]*\"\|[^,}]*\).*/\1/p" "$(state_file)")
+  case $value in
+    true) echo True ;;
+    false) echo False ;;
+    *) tr -d '"' <<<"$value" ;;
+  esac
+}
+# Whether $device can grow while it runs; with ublk of older kernels it can't.
+grows_online() { [ "$(state_of can_resize)" = True ] || { echo "   this kernel's ublk can't grow a device that runs" && false; }; }
+# Whether a worker of $device that dies gets a successor; a test that leaves something out for want of one says so.
+hands_over() { [ "$(state_of can_resend)" = True ] || { echo "   left out: this kernel can't hand requests to another worker" && false; }; }
+# pid_of guardian | worker | keeper: a process of $device. The keeper is the guardian's other child.
+pid_of() {
+  case $1 in
+    keeper)
+      local child worker
+      worker=$(state_of worker_pid)
+      for child in $(cat "/proc/$(state_of guardian_pid)/task/$(state_of guardian_pid)/children"); do
+        [ "$child" = "$worker" ] || echo "$child"
+      done ;;
+    *) state_of "$1_pid" ;;
+  esac
+}
+
+# resizable: a device that runs can get another size here. A ublk device of a kernel without UPDATE_SIZE can't, and its refusal says so
+# and changes nothing.
+resizable() {
+  [ "${PLOOP_TRANSPORT:-auto}" != fuse ] || return 0
+  local before=${device:-} status output
+  mkdir "$scratch/resizable"
+  must ploop init -s 16M -t none "$scratch/resizable/root.hdd"
+  attach "$scratch/resizable/DiskDescriptor.xml"
+  local size
+  size=$(blockdev --getsize64 "$device")
+  output=$(ploop grow -s 32M "$scratch/resizable/DiskDescriptor.xml" 2>&1)
+  status=$?
+  if [ $status -ne 0 ]; then
+    [ $status -eq 3 ] && grep -q "This kernel can't resize .* while it runs" <<<"$output" || fail "grow gave $status: $output"
+    [ "$(blockdev --getsize64 "$device")" = "$size" ] || fail "a refused growth changed the device"
+  fi
+  detach "$device"
+  check_image "$scratch/resizable/root.hdd"
+  device=$before
+  rm -r "$scratch/resizable"
+  return $status
+}
+
+# gone SECONDS PID: the process ends in time ($patience times as long); one that nobody reaps counts as ended.
+gone() {
+  local i
+  for ((i = 0; i < $1 * 20 * patience; i++)); do
+    case $(sed 's/.*) //' "/proc/$2/stat" 2>/dev/null) in '' | Z* | X*) return 0 ;; esac
+    sleep 0.05
+  done
+  return 1
+}
+# until_true SECONDS COMMAND...: the command succeeds in time ($patience times as long).
+until_true() {
+  local i limit=$(($1 * patience))
+  shift
+  for ((i = 0; i < limit * 20; i++)); do
+    "$@" >/dev/null 2>&1 && return 0
+    sleep 0.05
+  done
+  return 1
 }
 
 # Allocated bytes of a file.

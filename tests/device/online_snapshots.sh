@@ -3,7 +3,7 @@
 #
 #   online_snapshots.sh [SECONDS_OF_LOAD] [INNER_FILE_SYSTEM]
 source "$(dirname "$0")/lib.sh"
-seconds=${1:-12}
+seconds=${1:-$(sized 12 8)}
 inner=${2:-ext4}
 begin
 requires program fio e2fsck "mkfs.$inner"

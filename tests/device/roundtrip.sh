@@ -3,14 +3,14 @@
 #
 #   roundtrip.sh HOST INNER FILES     HOST: ext4 xfs btrfs tmpfs; INNER: ext4 ext3 xfs
 source "$(dirname "$0")/lib.sh"
-host=${1:-ext4} inner=${2:-ext4} files=${3:-2000}
+host=${1:-ext4} inner=${2:-ext4} files=${3:-$(sized 2000 300)}
 begin
 requires program qemu-img mkfs.ext4 "mkfs.$inner"
 requires filesystem "$host" "$inner"
 [ "$host" = tmpfs ] || requires program "mkfs.$host"
 requires space 3000
 
-host_filesystem "$host" "$scratch/host" 2500
+host_filesystem "$host" "$scratch/host" "$(sized 2500 1200)"
 real_tree "$scratch/tree" "$files"
 manifest "$scratch/tree" >"$scratch/before"
 count=$(find "$scratch/tree" \( -type f -o -type l \) | wc -l)
@@ -19,7 +19,7 @@ image=$scratch/host/disk/root.hdd
 dd=$scratch/host/disk/DiskDescriptor.xml
 
 step "$inner on a disk on $host takes $count files"
-must ploop init -s 800M -t "$inner" "$image"
+must ploop init -s "$(sized 800M 400M)" -t "$inner" "$image"
 attach -m "$scratch/mnt" "$dd"
 must cp -a "$scratch/tree/." "$scratch/mnt/"
 must ploop info "$dd"

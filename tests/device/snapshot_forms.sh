@@ -146,3 +146,12 @@ small=$(pause_of 256M)
 large=$(pause_of 1T)
 echo "   longest write: $small ms on 256 MiB, $large ms on 1 TiB"
 [ "$large" -lt $((small * 4 + 250)) ] || fail "the pause grows with the disk"
+
+step "a lower image that a crash left marked in use is put right by mount, whatever is below"
+mkdir "$scratch/marked"
+must ploop init -s 64M -t none "$scratch/marked/root.hdd"
+must ploop snapshot "$scratch/marked/DiskDescriptor.xml"
+printf 'Ynot' | dd of="$scratch/marked/root.hdd" bs=1 seek=44 conv=notrunc status=none
+attach "$scratch/marked/DiskDescriptor.xml"
+detach "$device"
+[ "$(dd if="$scratch/marked/root.hdd" bs=1 skip=44 count=4 status=none | tr -d '\0')" = '' ] || fail "the mark is still there"

@@ -92,6 +92,12 @@ Status LoopDevice::take_size_of(const Fd& file) {
   if (::statx(file.get(), "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_SIZE, &facts) != 0) {
     return fail_errno(ExitCode::Stat, "ask for the new size");
   }
+  // The kernel throws away what it hears of a size while writes end, which under load is always; a size that is set it keeps.
+  const int flags = ::fcntl(file.get(), F_GETFL);
+  const bool writable = flags >= 0 && (flags & O_ACCMODE) != O_RDONLY;
+  if (writable && ::ftruncate(file.get(), static_cast<off_t>(facts.stx_size)) != 0) {
+    return fail_errno(ExitCode::DeviceIoctl, "set the new size of the file below " + path_);
+  }
   if (::ioctl(device_.get(), LOOP_SET_CAPACITY, 0) != 0) return fail_errno(ExitCode::DeviceIoctl, "resize " + path_);
   return {};
 }

@@ -83,11 +83,11 @@ void decode_fallocate(Decoded& d, std::span<const std::byte> message, const Limi
   d.request.length = in->length;
 }
 
-void decode_set_attributes(Decoded& d, std::span<const std::byte> message) {
+void decode_set_attributes(Decoded& d, std::span<const std::byte> message, const Limits& limits) {
   const auto in = body<SetAttrIn>(message);
   if (!in) return refuse(d, -EINVAL);
-  // The size of the file is the size of the disk: it does not change through the file.
-  if ((in->valid & kSetAttrSize) != 0) return refuse(d, -EPERM);
+  // The size of the file is the size of the disk: it does not change through the file. To set the one it has is how the kernel is told.
+  if ((in->valid & kSetAttrSize) != 0 && in->size != limits.device_bytes) return refuse(d, -EPERM);
   d.action = Action::GetAttr;
 }
 
@@ -112,7 +112,7 @@ Decoded decode(std::span<const std::byte> message, const Limits& limits) {
       d.action = Action::Engine;
       d.request.op = engine::Request::Op::Flush;
       break;
-    case Opcode::SetAttr: decode_set_attributes(d, message); break;
+    case Opcode::SetAttr: decode_set_attributes(d, message, limits); break;
     case Opcode::Init: d.action = Action::Init; break;
     case Opcode::GetAttr: d.action = Action::GetAttr; break;
     case Opcode::Open: d.action = Action::Open; break;

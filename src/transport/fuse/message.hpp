@@ -15,7 +15,7 @@ namespace ploop::transport::fuse {
 enum class Action : std::uint8_t {
   Engine,   ///< run `request`, then answer with its result
   Init,
-  GetAttr,  ///< also SETATTR without a size
+  GetAttr,  ///< also SETATTR without a size, or with the one it has
   Open,
   StatFs,
   Ok,       ///< answer without data

@@ -154,6 +154,14 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"Truncate", message(Opcode::SetAttr, set_size()), kLimits, -EPERM}),
     [](const auto& row) { return std::string(row.param.name); });
 
+TEST(FuseSetAttributes, TheSizeThatTheDeviceHasIsAccepted) {
+  SetAttrIn in = set_size();
+  in.size = kLimits.device_bytes;
+  EXPECT_EQ(decode(message(Opcode::SetAttr, in), kLimits).action, Action::GetAttr);
+  in.size += 512;
+  EXPECT_EQ(decode(message(Opcode::SetAttr, in), kLimits).error, -EPERM);
+}
+
 InitIn greeting() {
   InitIn in{};
   in.major = 7;

@@ -4,7 +4,6 @@
 #include "transport/fuse/pump.hpp"
 
 #include <poll.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -67,16 +66,12 @@ Result<std::unique_ptr<Pump>> Pump::create(io::UringRing& ring, engine::Device& 
                                            const PumpOptions& options) {
   std::unique_ptr<Pump> pump(new Pump(ring, device, fd, options));
   const std::size_t stride = kPageSize + options.max_transfer;
-  pump->memory_bytes_ = stride * options.tags;
-  void* memory = ::mmap(nullptr, pump->memory_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-  if (memory == MAP_FAILED) return fail_errno(ExitCode::Malloc, "memory for requests");
-  pump->memory_ = static_cast<std::byte*>(memory);
-  if (::mlock(memory, pump->memory_bytes_) != 0) log(LogLevel::Detail, "Can't lock the memory for requests");
+  pump->memory_ = TRY(RequestMemory::take(stride * options.tags));
   pump->tags_.resize(options.tags);
   pump->busy_ = options.tags;
   for (unsigned i = 0; i < options.tags; ++i) {
     Tag& tag = pump->tags_[i];
-    tag.data = pump->memory_ + i * stride + kPageSize;
+    tag.data = pump->memory_.data() + i * stride + kPageSize;
     tag.serving = serve(*pump, tag).handle;
   }
   return pump;
@@ -86,7 +81,6 @@ Pump::~Pump() {
   for (const Tag& tag : tags_) {
     if (tag.serving) tag.serving.destroy();
   }
-  if (memory_ != nullptr) ::munmap(memory_, memory_bytes_);
 }
 
 Pump::TagTask Pump::serve(Pump& pump, Tag& tag) {
@@ -229,9 +223,9 @@ Status Pump::take_over() {
 
 Status Pump::run() {
   bool more = true;
-  while (!gone_ || busy_ > 0) {
+  while ((!gone_ && !retiring_) || busy_ > 0) {
     // Unless the poll has fired (or was never asked for), reading would only find out that there is nothing.
-    if (!watch_.armed) more = drain();
+    if (!watch_.armed) more = !retiring_ && drain();
     if (gone_ && busy_ == 0) break;
     ring_.run_once(!more || watch_.armed);
   }

@@ -15,6 +15,7 @@
 #include "engine/device.hpp"
 #include "io/uring_ring.hpp"
 #include "transport/fuse/message.hpp"
+#include "transport/request_memory.hpp"
 #include "transport/transport.hpp"
 
 namespace ploop::transport::fuse {
@@ -39,6 +40,12 @@ class Pump final : public Transport {
   Status take_over() override;
   [[nodiscard]] TransportInfo info() const override { return {"fuse", can_resend_}; }
   Status run() override;
+  bool retire() override {
+    retiring_ = true;
+    return true;
+  }
+  void stay() override { retiring_ = false; }
+  [[nodiscard]] bool retired() const override { return retiring_ && !gone_; }
   void size_changed() override { limits_.device_bytes = device_.size_bytes(); }
 
  private:
@@ -62,11 +69,11 @@ class Pump final : public Transport {
   int fd_;
   PumpOptions options_;
   Limits limits_;
-  std::byte* memory_ = nullptr;  ///< all tags' messages
-  std::size_t memory_bytes_ = 0;
+  RequestMemory memory_;  ///< all tags' messages
   std::vector<Tag> tags_;
   Tag* free_ = nullptr;          ///< last used first: its memory is in the cache
   unsigned busy_ = 0;
+  bool retiring_ = false;        ///< nothing more is read
   bool gone_ = false;            ///< the kernel has closed the connection
   int broken_ = 0;               ///< errno of an unexpected failure
   bool can_resend_ = false;

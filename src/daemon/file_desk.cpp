@@ -1,0 +1,84 @@
+#include "daemon/file_desk.hpp"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+
+#include <utility>
+
+#include "base/log.hpp"
+#include "base/paths.hpp"
+#include "control/json.hpp"
+#include "control/protocol.hpp"
+#include "control/registry.hpp"
+#include "daemon/file_source.hpp"
+
+namespace ploop::daemon {
+namespace {
+
+constexpr time_t kSendPatienceSeconds = 5;
+
+Result<std::string> path_of(const control::Json& request) {
+  if (!request.contains("path")) return fail(ExitCode::Protocol, "\"path\" is missing");
+  return control::bytes_from_json(request["path"], "path");
+}
+
+/// One file under two names (hard links, bind mounts) is one image.
+bool same_file(const std::string& a, const std::string& b) {
+  struct stat first {};
+  struct stat second {};
+  return a == b || (::stat(a.c_str(), &first) == 0 && ::stat(b.c_str(), &second) == 0 && first.st_dev == second.st_dev &&
+                    first.st_ino == second.st_ino);
+}
+
+std::string describe_user(const std::string& path) {
+  if (const auto devices = control::list_devices()) {
+    for (const control::DeviceState& device : *devices) {
+      for (const control::DeltaSpec& delta : device.deltas) {
+        if (same_file(delta.path, path)) return "Image " + path + " already used by device " + device_path(device.number);
+      }
+    }
+  }
+  return "Image " + path + " is in use by another process";
+}
+
+}  // namespace
+
+FileDesk::FileDesk(const Authority& authority, Channel worker) : authority_(&authority), worker_(std::move(worker)) {
+  // A worker that asks and does not listen must not hold up the guardian for ever.
+  const timeval patience{kSendPatienceSeconds, 0};
+  ::setsockopt(worker_.fd(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+}
+
+void FileDesk::answer(const Message& request) {
+  Status done = fail(ExitCode::Protocol, "unexpected request of the worker: " + request.name);
+  if (request.name == "open") done = open(request.body);
+  if (request.name == "user") done = user(request.body);
+  if (done) return;
+  ignore(worker_.send("error", control::encode_error_object(done.error())), "a dead worker is noticed by its end");
+}
+
+Status FileDesk::open(const std::string& body) {
+  const control::Json json = TRY(control::parse_object(body, "request of the worker"));
+  const std::string path = TRY(path_of(json));
+  const bool writable = TRY(control::bool_field(json, "writable"));
+  const bool direct = TRY(control::bool_field(json, "direct"));
+  if (Status allowed = authority_->may_open(path, writable); !allowed) {
+    log_error("refused: {}", allowed.error().message());
+    return allowed;
+  }
+  const io::PosixDescriptors file = TRY(open_confined(path, writable, direct));
+  const control::Json answer{{"direct", file.direct.valid()}};
+  TRY(worker_.send("opened", control::to_line(answer), file.cached.get()));
+  if (file.direct) TRY(worker_.send("direct", "{}", file.direct.get()));
+  return {};
+}
+
+Status FileDesk::user(const std::string& body) {
+  const control::Json json = TRY(control::parse_object(body, "request of the worker"));
+  const std::string path = TRY(path_of(json));
+  TRY(authority_->may_open(path, false));
+  return worker_.send("user", control::to_line(control::Json{{"message", describe_user(path)}}));
+}
+
+}  // namespace ploop::daemon

@@ -1,0 +1,68 @@
+#!/bin/bash
+# A request that fells every worker: it fails within bounded time, and so does the device, in order; what was acknowledged before is in the image.
+# When the program is exchanged for a better one in time, or by the way back of an upgrade, nobody notices.
+source "$(dirname "$0")/lib.sh"
+begin
+programs=${PLOOP_TEST_PROGRAMS:-$(dirname "$(command -v "$ploop_bin")")/../tests/device}
+requires file "$programs/ploopd-poisoned"
+requires space 300
+mkdir "$scratch/disk" "$scratch/poisoned"
+image=$scratch/disk/root.hdd
+dd=$scratch/disk/DiskDescriptor.xml
+poison=100  # MiB, where ploopd-poisoned crashes
+cp "$programs/ploopd-poisoned" "$scratch/poisoned/ploopd"
+head -c 4M /dev/urandom >"$scratch/data"
+must ploop init -s 256M -t none "$image"
+
+# write_at MiB: 4 KiB of the data, directly.
+write_at() { dd if="$scratch/data" of="$device" bs=4k count=1 seek=$(($1 * 256)) oflag=direct conv=notrunc status=none 2>&1; }
+
+step "it fails, and the device ends"
+PLOOP_LIBEXEC=$scratch/poisoned attach "$dd"
+resends=$(state_of can_resend)
+guardian=$(pid_of guardian)
+# Who asks is told whether this device gets over the death of a worker.
+told=$(ploop list --json | grep -oE '"survives_crash": *[a-z]+')
+warned=$(ploop info -d "$dd" 2>&1 >/dev/null | grep -c "can't hand requests to another daemon")
+case $resends in
+  True) [[ $told = *true && $warned = 0 ]] || fail "list and info say that it would not survive: $told, $warned" ;;
+  *) [[ $told = *false && $warned = 1 ]] || fail "list and info do not say that it would not survive: $told, $warned" ;;
+esac
+log=$PLOOP_RUNDIR/ploop${device##*ploop}.failed.log
+rm -f "$log"
+# Acknowledged, and not flushed.
+must dd if="$scratch/data" of="$device" bs=1M seek=20 oflag=direct conv=notrunc status=none
+dd if="$device" of=/dev/null bs=64k iflag=direct skip=$((120 * 16)) >/dev/null 2>&1 &
+begun=$(date +%s%N)
+output=$(write_at $poison) && fail "the poisoned write succeeded"
+echo "   EIO after $((($(date +%s%N) - begun) / 1000000)) ms"
+grep -q "Input/output error" <<<"$output" || fail "no I/O error: $output"
+gone 20 "$guardian" || fail "the guardian goes on"
+wait
+[ -z "$(daemon_pids)" ] || fail "a daemon lives on: $(daemon_pids)"
+[ ! -e "$device" ] || fail "the node is still there"
+workers=$(grep -c "the worker ended: killed by signal" "$log")
+if [ "$resends" = True ]; then
+  grep -q "workers keep dying; the device ends" "$log" || fail "the log does not say why: $(cat "$log")"
+  # One that served, and ten in a row that could not.
+  [ "$workers" -ge 5 ] && [ "$workers" -le 12 ] || fail "$workers workers died: $(cat "$log")"
+fi
+output=$(ploop list 2>&1)
+[ -z "$output" ] || fail "list has something to say: $output"
+must ploop check "$image"
+attach "$dd"
+[ "$(dd if="$device" bs=1M skip=20 count=4 iflag=direct status=none | hash_of /dev/stdin)" = "$(hash_of "$scratch/data")" ] ||
+  fail "what was acknowledged is not there"
+output=$(write_at $poison) || fail "the place stays bad: $output"
+
+step "the way back of an upgrade cures it"
+if [ "$resends" = True ]; then
+  version=$(state_of program)
+  must ploop upgrade --program "$programs/ploopd-poisoned" "$device"
+  output=$(write_at $poison) || fail "the write failed: $output"
+  [ "$(state_of program)" = "$version" ] || fail "the bad program stays"
+else
+  echo "   not possible with this kernel: it can't hand requests to a successor"
+fi
+detach "$device"
+check_image "$image"
