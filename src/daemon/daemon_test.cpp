@@ -11,11 +11,13 @@ namespace {
 TEST_F(LiveDevice, EndsWithTheCommandThatDidNotKeepIt) {
   const Result<DeviceState> state = attach_device(spec());
   ASSERT_TRUE(state) << state.error().message();
+  const std::string use = use_of(*state);
+  ASSERT_NE(use, "");
   lifelines_.clear();
   EXPECT_TRUE(ends(state->guardian_pid));
   EXPECT_TRUE(ends(state->worker_pid));
   EXPECT_TRUE(list_devices()->empty());
-  EXPECT_EQ(attribute(*state, "loop/dio"), "");
+  EXPECT_TRUE(came_free(*state, use));
 }
 
 TEST_F(LiveDevice, AnUnwantedOneEndsWhenItIsNotOpenAnyMore) {
@@ -55,6 +57,7 @@ TEST_F(LiveDevice, LivesAndLeavesNothingBehind) {
   ASSERT_EQ(list_devices()->size(), 1u);
   EXPECT_EQ(list_devices()->front(), *state);
   EXPECT_EQ(Client::connect(0)->info().value(), *state);
+  const std::string use = use_of(*state);
   const dev_t number = makedev(state->major, state->minor);
   ASSERT_EQ(::mknod(device_path(0).c_str(), S_IFBLK | 0600, number), 0);
   ASSERT_EQ(::mknod(partition_path(0, 1).c_str(), S_IFBLK | 0600, number), 0);
@@ -62,7 +65,7 @@ TEST_F(LiveDevice, LivesAndLeavesNothingBehind) {
   const Status detached = detach_device(*state);
   ASSERT_TRUE(detached) << detached.error().message();
   EXPECT_TRUE(list_devices()->empty());
-  EXPECT_EQ(attribute(*state, "loop/dio"), "");
+  EXPECT_TRUE(came_free(*state, use));
   EXPECT_FALSE(std::filesystem::exists(device_run_directory(0)));
   EXPECT_TRUE(std::filesystem::is_empty(directory_ + "/dev"));
   EXPECT_TRUE(ends(state->guardian_pid));
@@ -242,6 +245,7 @@ class LiveDeviceDeath : public LiveDevice, public testing::WithParamInterface<co
 TEST_P(LiveDeviceDeath, EndsWritersAndLeavesNoLoopDevice) {
   const Result<DeviceState> state = attach_device(spec());
   ASSERT_TRUE(state) << state.error().message();
+  const std::string use = use_of(*state);
   const std::string who = GetParam();
   const int keeper = child_of(state->guardian_pid, state->worker_pid);
   ASSERT_GT(keeper, 0);
@@ -258,10 +262,7 @@ TEST_P(LiveDeviceDeath, EndsWritersAndLeavesNoLoopDevice) {
   EXPECT_TRUE(ends(state->worker_pid));
   EXPECT_TRUE(ends(state->guardian_pid));
   EXPECT_TRUE(ends(keeper));
-  for (int i = 0; i < 500 && !attribute(*state, "loop/dio").empty(); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  EXPECT_EQ(attribute(*state, "loop/dio"), "");
+  EXPECT_TRUE(came_free(*state, use));
   EXPECT_TRUE(list_devices()->empty());
   // Whatever is left of it does not keep the next one from coming, with the same number.
   const Result<DeviceState> next = attach_device(spec());

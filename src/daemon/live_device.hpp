@@ -81,6 +81,16 @@ class LiveDevice : public testing::Test {
     std::getline(in, value);
     return value;
   }
+  /// Which use of its loop device this attachment is. The kernel counts them, and takes loop devices that came free for the next user.
+  static std::string use_of(const DeviceState& state) { return attribute(state, "diskseq"); }
+  /// Whether the loop device that was `use` of it is free, or somebody else's, within 5 s.
+  static bool came_free(const DeviceState& state, const std::string& use) {
+    for (int i = 0; i < 500; ++i) {
+      if (attribute(state, "loop/dio").empty() || use_of(state) != use) return true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return false;
+  }
   /// What the daemon of device 0 wrote, also of one that failed.
   [[nodiscard]] std::string log_text() const {
     std::string text;

@@ -37,14 +37,14 @@ start_load() {
 # What a device leaves: no process, no node, no directory, and no loop device with its number.
 nothing_left() {
   local left
-  until_true 5 test -z "$(daemon_pids)" || fail "$1: a daemon lives on: $(daemon_pids)"
+  until_true 5 no_daemons || fail "$1: a daemon lives on: $(daemon_pids)"
   left=$(ls -d "$PLOOP_RUNDIR"/ploop*/ "$PLOOP_DEVDIR"/* 2>/dev/null)
   [ -z "$left" ] || fail "$1: left behind: $left"
   if [[ $transport = ublk* ]]; then
     left=$(ls -d /sys/block/"$kernel_name" /sys/class/ublk-char/"${kernel_name/b/c}" 2>/dev/null)
     [ -z "$left" ] || fail "$1: its ublk device is still there: $left"
   else
-    until_true 5 test ! -e "/sys/block/$kernel_name/loop/backing_file" || fail "$1: its loop device is still there"
+    until_true 5 came_free "$kernel_name" "$kernel_use" || fail "$1: its loop device is still there"
   fi
 }
 
@@ -52,6 +52,7 @@ nothing_left() {
 remember_device() {
   transport=$(state_of transport)
   kernel_name=$(basename "$(state_of backing_device)")
+  kernel_use=$(use_of "$kernel_name")
 }
 
 # Everybody who used the device ends within a moment.

@@ -247,6 +247,11 @@ resizable() {
   return $status
 }
 
+# use_of NAME: which use of this block device of the kernel it is. A loop device that comes free is taken by the next user, another test maybe.
+use_of() { cat "/sys/block/$1/diskseq" 2>/dev/null; }
+# came_free NAME USE: the loop device is free, or somebody else's.
+came_free() { [ ! -e "/sys/block/$1/loop/backing_file" ] || [ "$(use_of "$1")" != "$2" ]; }
+
 # gone SECONDS PID: the process ends in time ($patience times as long); one that nobody reaps counts as ended.
 gone() {
   local i

@@ -38,7 +38,8 @@ for ((i = 0; i < devices; i++)); do
   device_of[$i]=$(sed -n 's/^.*Adding delta dev=\([^ ]*\) .*/\1/p' "$scratch/out.$i")
   defer detach_quietly "${device_of[$i]}"
   device=${device_of[$i]}
-  backing+=("/sys/dev/block/$(state_of major):$(state_of minor)/loop/backing_file")
+  name=$(basename "$(state_of backing_device)")
+  backing+=("$name $(use_of "$name")")
 done
 for ((i = 0; i < devices; i++)); do
   head -c 300000 /dev/urandom >"$scratch/content.$i"
@@ -74,9 +75,8 @@ done
 wait
 [ -z "$(ploop list 2>&1)" ] || fail "devices remain: $(ploop list 2>&1) $(cat "$scratch"/out.*)"
 [ "$(inventory)" = "$before" ] || fail "not as before: $before, now $(inventory)"
-cleared() { local file; for file in "${backing[@]}"; do ! grep -qx / "$file" 2>/dev/null || return 1; done; }
-# Loop devices that were ours may have another user by now, but hardly all of them.
-until_true 10 cleared || echo "   some of the loop devices have new users"
+cleared() { local name use; for name in "${backing[@]}"; do read -r name use <<<"$name"; came_free "$name" "$use" || return 1; done; }
+until_true 10 cleared || fail "loop devices are still attached: $(for name in "${backing[@]}"; do read -r name use <<<"$name"; came_free "$name" "$use" || echo "$name"; done)"
 
 step "$rounds times one after the other"
 numbers=$(ls /sys/block | grep -c '^loop')
