@@ -1,11 +1,13 @@
 // ploop list
 #include <fmt/format.h>
 
+#include "base/log.hpp"
 #include "base/units.hpp"
 #include "cli/commands.hpp"
 #include "cli/json.hpp"
 #include "ops/info.hpp"
 #include "ops/running.hpp"
+#include "ops/space_watch.hpp"
 
 namespace ploop::cli {
 
@@ -64,6 +66,8 @@ Json json_of(const ops::DeviceRow& row) {
           {"sandbox", state.sandbox},
           {"can_resize", state.can_resize},
           {"survives_crash", state.can_resend},
+          {"on_enospc", control::on_enospc_name(state.on_enospc)},
+          {"waits_for_space", row.waits_for_space},
           {"daemon_pid", state.guardian_pid},
           {"daemon_version", state.program.empty() ? Json(nullptr) : Json(state.program)}};
 }
@@ -82,6 +86,9 @@ ExitCode run_list(Console& console, const Words& args) {
   console.keep_stdout_for_data();
   const auto rows = ops::list_devices(parsed->mount_points || parsed->json);
   if (!rows) return report(console, rows.error());
+  for (const ops::DeviceRow& row : *rows) {
+    if (row.waits_for_space) log_error("{}", ops::space_advice(row.state));
+  }
   return answer(console, parsed->json ? json_of(*rows) : text_of(*rows));
 }
 

@@ -33,6 +33,9 @@ const CommandText kMountText = {
     "  --transport=NAME\n"
     "                 how the kernel reaches the image: ublk, ublk:zero-copy, fuse, or auto\n"
     "                 (default: ublk where the kernel has it)\n"
+    "  --on-enospc=WORD\n"
+    "                 what a write does when the host's file system is full: wait until there\n"
+    "                 is space (default), or fail\n"
     "  --require-sandbox\n"
     "                 fail when the device's daemon can't be confined in full on this system\n"
     "  -h, --help     this text\n"
@@ -43,7 +46,7 @@ const CommandText kMountText = {
     "  ploop mount base.hdd first.delta second.delta\n"};
 
 Parsed<ops::MountOptions> parse_mount(const Words& args) {
-  std::optional<std::string> device, directory, fs_options, fs_type, uuid, component, format, blocksize, transport;
+  std::optional<std::string> device, directory, fs_options, fs_type, uuid, component, format, blocksize, transport, on_enospc;
   ops::MountOptions options;
   Arguments arguments(kMountText);
   arguments.flag("-r", options.read_only);
@@ -57,6 +60,7 @@ Parsed<ops::MountOptions> parse_mount(const Words& args) {
   arguments.value("-u", uuid);
   arguments.value("-c", component);
   arguments.value("--transport", transport);
+  arguments.value("--on-enospc", on_enospc);
   arguments.flag("--require-sandbox", options.require_sandbox);
   arguments.values("--allow-external", options.allow_external);
   options.operands = PARSED(arguments.parse(args));
@@ -70,6 +74,11 @@ Parsed<ops::MountOptions> parse_mount(const Words& args) {
   options.fs_type = fs_type.value_or("");
   options.component = component.value_or("");
   options.transport = transport.value_or(options.transport);
+  if (on_enospc) {
+    const auto word = control::parse_on_enospc(*on_enospc);
+    if (!word) return usage_error(kMountText, "Bad --on-enospc argument: " + *on_enospc);
+    options.on_enospc = *word;
+  }
   if (options.operands.empty()) return usage_error(kMountText, "What to mount is missing");
   if (directory && directory->empty()) return usage_error(kMountText, "The mount point is empty");
   return options;

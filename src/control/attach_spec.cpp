@@ -42,6 +42,14 @@ Result<ImageKind> parse_image_kind(std::string_view name) {
   return fail(ExitCode::Protocol, "Unknown image kind " + std::string(name));
 }
 
+std::string_view on_enospc_name(OnEnospc what) { return what == OnEnospc::Fail ? kFail : kWait; }
+
+Result<OnEnospc> parse_on_enospc(std::string_view name) {
+  if (name == kFail) return OnEnospc::Fail;
+  if (name == kWait) return OnEnospc::Wait;
+  return fail(ExitCode::Protocol, "\"on_enospc\" is neither wait nor fail");
+}
+
 Json deltas_to_json(const std::vector<DeltaSpec>& deltas) {
   Json list = Json::array();
   for (const DeltaSpec& delta : deltas) list.push_back(delta_to_json(delta));
@@ -75,7 +83,7 @@ std::string encode_attach_spec(const AttachSpec& spec) {
             {"component", spec.component},
             {"descriptor", bytes_to_json(spec.descriptor)},
             {"transport", spec.transport},
-            {"on_enospc", std::string(spec.on_enospc == OnEnospc::Fail ? kFail : kWait)}};
+            {"on_enospc", on_enospc_name(spec.on_enospc)}};
   // Said only when it is wanted: a daemon that does not know it is right to refuse then.
   if (spec.require_sandbox) json["require_sandbox"] = true;
   return to_line(json);
@@ -98,8 +106,7 @@ Result<AttachSpec> decode_attach_spec(std::string_view text) {
   spec.descriptor = TRY(bytes_from_json(json["descriptor"], "descriptor"));
   spec.transport = TRY(string_field(json, "transport"));
   const std::string on_enospc = TRY(string_field(json, "on_enospc"));
-  if (on_enospc != kWait && on_enospc != kFail) return fail(ExitCode::Protocol, "\"on_enospc\" is neither wait nor fail");
-  spec.on_enospc = on_enospc == kFail ? OnEnospc::Fail : OnEnospc::Wait;
+  spec.on_enospc = TRY(parse_on_enospc(on_enospc));
   if (json.contains("require_sandbox")) spec.require_sandbox = TRY(bool_field(json, "require_sandbox"));
   TRY(check_limits(spec));
   return spec;

@@ -23,6 +23,10 @@ enum class OnEnospc : std::uint8_t {
   Fail,  ///< fails with "no space left on device"
 };
 
+/// "wait" or "fail"; ExitCode::Protocol for another word.
+std::string_view on_enospc_name(OnEnospc what);
+Result<OnEnospc> parse_on_enospc(std::string_view name);
+
 struct DeltaSpec {
   std::string path;  ///< absolute
   ImageKind kind = ImageKind::Ploop1;

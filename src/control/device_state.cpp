@@ -29,6 +29,7 @@ std::string encode_device_state(const DeviceState& state) {
                       {"can_resize", state.can_resize},
                       {"sandbox", state.sandbox},
                       {"sandbox_required", state.sandbox_required},
+                      {"on_enospc", on_enospc_name(state.on_enospc)},
                       {"program", state.program}});
 }
 
@@ -57,6 +58,10 @@ Result<DeviceState> decode_device_state(std::string_view text) {
   if (json.contains("sandbox_required")) state.sandbox_required = TRY(bool_field(json, "sandbox_required"));
   // Older daemons' devices all can.
   if (json.contains("can_resize")) state.can_resize = TRY(bool_field(json, "can_resize"));
+  if (json.contains("on_enospc")) {
+    const std::string word = TRY(string_field(json, "on_enospc"));
+    state.on_enospc = TRY(parse_on_enospc(word));
+  }
   if (json.contains("program")) state.program = TRY(string_field(json, "program"));
   return state;
 }

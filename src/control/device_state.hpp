@@ -31,6 +31,7 @@ struct DeviceState {
   std::vector<std::string> sandbox; ///< the parts that confine the worker: "capabilities", "ring", "landlock", "seccomp"
   bool sandbox_required = false;    ///< attached so that a missing part would have been an error
   bool can_resize = true;           ///< the block device can grow while it runs
+  OnEnospc on_enospc = OnEnospc::Wait;  ///< what an allocating write does when the host file system is full
   std::string program;              ///< version of the ploopd that serves; "" when it is older than this member
   bool operator==(const DeviceState&) const = default;
 };
@@ -49,6 +50,7 @@ struct DeviceStats {
   std::uint64_t table_pages = 0;      ///< cluster table pages written
   std::uint64_t errors = 0;           ///< requests answered with an error
   bool failed = false;                ///< a barrier failed; writes are refused until attached again
+  bool waits_for_space = false;       ///< the host file system is full: some writes wait, those that need no space go on
 };
 
 /// One line of JSON, and back; ExitCode::Protocol for text that is not a state.

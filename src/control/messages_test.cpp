@@ -41,6 +41,7 @@ DeviceState some_state() {
   state.can_resend = true;
   state.sandbox = {"capabilities", "seccomp"};
   state.sandbox_required = true;
+  state.on_enospc = OnEnospc::Fail;
   return state;
 }
 
@@ -187,11 +188,17 @@ TEST(ControlStats, SurviveTheRoundTrip) {
   stats.reads = 1;
   stats.written_bytes = 1ull << 60;
   stats.failed = true;
+  stats.waits_for_space = true;
   const Result<DeviceStats> back = decode_stats(encode_stats(stats));
   ASSERT_TRUE(back);
   EXPECT_EQ(back->reads, 1u);
   EXPECT_EQ(back->written_bytes, 1ull << 60);
   EXPECT_TRUE(back->failed);
+  EXPECT_TRUE(back->waits_for_space);
+  std::string older = encode_stats(stats);
+  older = replaced(older, ",\"waits_for_space\":true", "");
+  ASSERT_TRUE(decode_stats(older));
+  EXPECT_FALSE(decode_stats(older)->waits_for_space) << "a daemon that does not tell";
 }
 
 TEST(TrackTexts, SurviveTheRoundTrip) {

@@ -111,7 +111,8 @@ std::string encode_stats(const DeviceStats& stats) {
                       {"barriers", stats.barriers},
                       {"table_pages", stats.table_pages},
                       {"errors", stats.errors},
-                      {"failed", stats.failed}});
+                      {"failed", stats.failed},
+                      {"waits_for_space", stats.waits_for_space}});
 }
 
 Result<DeviceStats> decode_stats(std::string_view text) {
@@ -129,6 +130,8 @@ Result<DeviceStats> decode_stats(std::string_view text) {
   stats.table_pages = TRY(unsigned_field(json, "table_pages"));
   stats.errors = TRY(unsigned_field(json, "errors"));
   stats.failed = TRY(bool_field(json, "failed"));
+  // Older daemons do not tell.
+  if (json.contains("waits_for_space")) stats.waits_for_space = TRY(bool_field(json, "waits_for_space"));
   return stats;
 }
 

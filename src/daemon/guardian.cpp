@@ -369,6 +369,7 @@ void Guardian::device_attached(const Message& message) {
     state_.worker_pid = worker_pid_;
     state_.sandbox = sandbox_;
     state_.sandbox_required = spec_.require_sandbox;
+    state_.on_enospc = spec_.on_enospc;
     state_.transport = spec_.transport;
     state_.component = spec_.component;
     state_.descriptor = spec_.descriptor;

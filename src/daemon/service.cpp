@@ -30,6 +30,7 @@ control::DeviceStats collect(const engine::Device& device) {
   out.table_pages = s.table_pages.get();
   out.errors = s.errors.get();
   out.failed = device.failed();
+  out.waits_for_space = device.paused_for_space();
   return out;
 }
 

@@ -49,6 +49,7 @@ control::AttachSpec spec_of(const DeviceState& state) {
   spec.descriptor = state.descriptor;
   spec.transport = state.transport;
   spec.require_sandbox = state.sandbox_required;
+  spec.on_enospc = state.on_enospc;
   return spec;
 }
 

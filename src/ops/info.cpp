@@ -9,6 +9,7 @@
 #include "ops/cancel.hpp"
 #include "ops/prepare.hpp"
 #include "ops/running.hpp"
+#include "ops/space_watch.hpp"
 #include "ops/stale.hpp"
 
 namespace ploop::ops {
@@ -92,6 +93,7 @@ Result<std::vector<DeviceRow>> list_devices(bool with_mount_points) {
   for (DeviceState& device : *devices) {
     if (device.deltas.empty()) continue;
     DeviceRow row{std::move(device), {}};
+    row.waits_for_space = waits_for_space(row.state);
     if (with_mount_points) {
       if (const auto mounts = mounts_of(row.state)) {
         for (const fs::MountPoint& mount : *mounts) row.mount_points.push_back(mount.directory);

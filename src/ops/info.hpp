@@ -34,6 +34,7 @@ Result<DiskDevice> disk_device(const std::string& descriptor);
 struct DeviceRow {
   control::DeviceState state;             ///< with at least one image
   std::vector<std::string> mount_points;  ///< in this mount namespace, oldest first; empty unless asked for
+  bool waits_for_space = false;           ///< writes wait because the host's file system is full
 };
 /// All live devices by number. ExitCode::Create (1) when the state can't be read.
 Result<std::vector<DeviceRow>> list_devices(bool with_mount_points);

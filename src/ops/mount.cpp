@@ -51,6 +51,7 @@ Result<control::AttachSpec> basic_spec(const MountOptions& options) {
   spec.read_only = options.read_only;
   spec.transport = options.transport;
   spec.require_sandbox = options.require_sandbox;
+  spec.on_enospc = options.on_enospc;
   return spec;
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "control/attach_spec.hpp"
 #include "descriptor/store.hpp"
 
 namespace ploop::ops {
@@ -28,6 +29,7 @@ struct MountOptions {
   std::vector<std::string> allow_external;   ///< images outside of the descriptor's directory that may be used
   std::string transport = "auto";  ///< as in control::AttachSpec
   bool require_sandbox = false;              ///< fail when the daemon can't be confined in full
+  control::OnEnospc on_enospc = control::OnEnospc::Wait;  ///< what a write does when the host file system is full
   /// "ploop" records for umount(8) that umount.ploop takes this mount down, device and all; "" records nothing.
   std::string umount_helper;
 };

@@ -14,6 +14,7 @@
 #include "ops/attach.hpp"
 #include "ops/recover.hpp"
 #include "ops/running.hpp"
+#include "ops/space_watch.hpp"
 #include "ops/stale.hpp"
 
 namespace ploop::ops {
@@ -75,6 +76,7 @@ Result<std::optional<fs::Usage>> unmount_one(const Target& target) {
 
 /// Nothing here is undone on failure, so a signal may end it at any point: the next umount goes on from there.
 Status take_down(const Target& target) {
+  const SpaceWatch watch(target.device);
   const std::optional<fs::Usage> usage = TRY(unmount_one(target));
   TRY(detach(target.device));
   // Only now nothing can change the numbers any more.

@@ -136,6 +136,8 @@ TEST(Arguments, MountForms) {
           {"several external images", {"--allow-external", "/a", "--allow-external=/b", "DD.xml"},
            [](const Mount& o) { return o.allow_external == (Words{"/a", "/b"}) && o.operands == Words{"DD.xml"}; }},
           {"transport", {"--transport", "fuse", "DD.xml"}, [](const Mount& o) { return o.transport == "fuse"; }},
+          {"a full host is an error", {"--on-enospc=fail", "DD.xml"}, [](const Mount& o) { return o.on_enospc == control::OnEnospc::Fail; }},
+          {"a full host is waited for", {"--on-enospc", "wait", "DD.xml"}, [](const Mount& o) { return o.on_enospc == control::OnEnospc::Wait; }},
           {"required sandbox", {"--require-sandbox", "DD.xml"}, [](const Mount& o) { return o.require_sandbox && o.operands == Words{"DD.xml"}; }},
       },
       parse_mount);

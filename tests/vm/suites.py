@@ -37,6 +37,7 @@ FULL = (
     "upgrade.sh",
     "poisoned.sh",
     "oom.sh",
+    "full_host_waits.sh",
     "many_devices.sh",
     "qemu_images.sh",
     "namespaces.sh",
