@@ -108,6 +108,19 @@ Status unmount_filesystem(const std::string& directory, const UnmountOptions& op
   return {};
 }
 
+bool is_on_top(const MountPoint& mount) {
+  const auto found = mount_at(mount.directory);
+  return found && found->device == mount.device;
+}
+
+Status unmount_filesystem(const MountPoint& mount, const UnmountOptions& options) {
+  const auto found = mount_at(mount.directory);
+  if (found && found->device == mount.device) return unmount_filesystem(mount.directory, options);
+  const std::string above = found ? found->type + " (" + found->source + ")" : "another file system";
+  return fail(ExitCode::Umount,
+              "Can't unmount " + mount.source + " at " + mount.directory + ": " + above + " is mounted over it");
+}
+
 Result<std::vector<MountPoint>> mount_points_of(dev_t device) {
   std::vector<MountPoint> found;
   for (MountRow& row : TRY(read_mount_table()))
