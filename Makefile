@@ -84,7 +84,7 @@ tidy:
 
 format-check:
 	@tools/install-deps.sh tidy
-	@git ls-files '*.cpp' '*.hpp' | xargs clang-format-14 --dry-run -Werror
+	@tools/check_format
 
 check:
 	@tools/check_includes && tools/check_sizes --all && tools/check_docs

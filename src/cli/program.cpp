@@ -72,8 +72,10 @@ void try_external(const Words& words) {
   ::sigemptyset(&none);
   ::pthread_sigmask(SIG_SETMASK, &none, &mine);
   const auto pipe_action = ::signal(SIGPIPE, SIG_DFL);
+  const auto size_action = ::signal(SIGXFSZ, SIG_DFL);
   ::execvp(program.c_str(), argv.data());
   ::signal(SIGPIPE, pipe_action);
+  ::signal(SIGXFSZ, size_action);
   ::pthread_sigmask(SIG_SETMASK, &mine, nullptr);
 }
 

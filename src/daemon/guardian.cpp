@@ -81,6 +81,8 @@ Status Guardian::prepare() {
 Status Guardian::prepare_process() {
   if (!signals_) signals_ = TRY(block_signals());
   protect_process();
+  raise_limits();
+  raise_priority();
   return {};
 }
 

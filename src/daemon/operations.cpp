@@ -7,6 +7,7 @@
 #include "control/json.hpp"
 #include "control/protocol.hpp"
 #include "daemon/images.hpp"
+#include "daemon/safety.hpp"
 #include "image/grow.hpp"
 #include "io/posix_file.hpp"
 
@@ -390,6 +391,7 @@ Status Operations::check_growth(std::uint64_t size_sectors) const {
     return fail(ExitCode::DeviceIoctl,
                 "This kernel can't resize a ublk device while it runs: unmount it first, or mount it with --transport fuse");
   }
+  TRY(check_file_size_limit(size_sectors * kSectorSize, parts_.device.cluster_bytes()));
   // The same: who asks does not know yet that a worker which died had come so far.
   if (size_sectors >= now) return {};
   return fail(ExitCode::Param, "Incorrect new size specified " + std::to_string(size_sectors) + " current size " + std::to_string(now));

@@ -21,6 +21,7 @@
 #include "control/protocol.hpp"
 #include "daemon/guardian.hpp"
 #include "daemon/handover.hpp"
+#include "daemon/safety.hpp"
 #include "daemon/worker.hpp"
 #include "transport/ublk/control.hpp"
 
@@ -57,6 +58,7 @@ void log_to_stderr(const char* who) {
 /// Whoever started us: its session, directory, descriptors and terminal are none of our business.
 void leave_caller() {
   ::setsid();
+  raise_limits();  // before the first file is written
   ::umask(022);  // what the device's directory is made with
   if (::chdir("/") != 0) log_error("chdir: {}", errno);
   ::close_range(STDERR_FILENO + 1, ~0u, 0);

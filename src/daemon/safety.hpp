@@ -2,6 +2,10 @@
 // write dirty pages in order to free some. All of this is best effort; who lacks a privilege runs without it.
 #pragma once
 
+#include <cstdint>
+
+#include "base/result.hpp"
+
 namespace ploop::daemon {
 
 /// The kernel may neither start I/O for allocations of this process nor pick it when memory runs out; no signal from a
@@ -12,11 +16,14 @@ void protect_process();
 /// allocations would only fail.
 void lock_memory(bool unlimited = true);
 
-/// The caller's limits are not ours: as many descriptors as the hard limit allows (a stack can have a thousand images), and files
-/// as large as it allows; a larger one is an error then, not a signal.
+/// The caller's limits are not ours, and the device lives longer: files, memory, processor time and so on are limited only by hard limits that
+/// can't be raised; to reach one is an error, not a signal.
 void raise_limits();
 
-/// A device serves everybody, so it does not run with the priority of who happened to attach it: others wait for it, as they
+/// ExitCode::System, EFBIG, when a file may not become as large as the image of such a disk can: its writes would fail some day.
+Status check_file_size_limit(std::uint64_t disk_bytes, std::uint64_t cluster_bytes);
+
+/// A device serves everybody, so it does not run with the priority or scheduling class of who happened to attach it: others wait for it, as they
 /// do for the kernel's block threads.
 void raise_priority();
 

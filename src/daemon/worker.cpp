@@ -125,6 +125,7 @@ Result<Parts> build(const Order& order, Channel& guardian, Fd control_socket, co
   Parts parts = TRY(confine(spec, guardian, std::move(control_socket)));
   std::vector<image::Delta> deltas =
       TRY(open_images(*parts.files, spec, order.take_over ? Locked::Wait : Locked::Refuse, order.lent));
+  if (!spec.read_only) TRY(check_file_size_limit(deltas.back().size_sectors() * kSectorSize, deltas.back().cluster_bytes()));
   const std::uint64_t map_bytes = engine::Device::map_bytes(deltas);
   parts.map = std::make_unique<LiveMap>(
       TRY(order.take_over ? LiveMap::adopt_or_create(kMapFd, map_bytes) : LiveMap::create(kMapFd, map_bytes)));

@@ -60,18 +60,17 @@ bool hear(int channel, int* value) {
 
 }  // namespace
 
-Freeze::Freeze(std::string mount_point, pid_t guard, Fd channel)
-    : mount_point_(std::move(mount_point)), guard_(guard), channel_(std::move(channel)) {}
+Freeze::Freeze(std::string name, pid_t guard, Fd channel)
+    : name_(std::move(name)), guard_(guard), channel_(std::move(channel)) {}
 
 Freeze::Freeze(Freeze&& other) noexcept
-    : mount_point_(std::move(other.mount_point_)), guard_(std::exchange(other.guard_, -1)), channel_(std::move(other.channel_)) {}
+    : name_(std::move(other.name_)), guard_(std::exchange(other.guard_, -1)), channel_(std::move(other.channel_)) {}
 
 Freeze::~Freeze() {
   if (const Status thawed = thaw(); !thawed) log_error("{}", thawed.error().message());
 }
 
-Result<Freeze> Freeze::hold(const std::string& mount_point, std::chrono::milliseconds limit) {
-  const Fd directory = TRY(open_file(mount_point, O_RDONLY | O_DIRECTORY, 0, ExitCode::System));
+Result<Freeze> Freeze::hold(int directory, const std::string& name, std::chrono::milliseconds limit) {
   const Fd null = TRY(open_file("/dev/null", O_RDWR, 0, ExitCode::System));
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return fail_errno(ExitCode::System, "socketpair");
@@ -83,7 +82,7 @@ Result<Freeze> Freeze::hold(const std::string& mount_point, std::chrono::millise
   sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
   const pid_t pid = ::fork();
-  if (pid == 0) guard(directory.get(), theirs.get(), null.get(), static_cast<int>(limit.count()));
+  if (pid == 0) guard(directory, theirs.get(), null.get(), static_cast<int>(limit.count()));
   const int err = errno;
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (pid < 0) return fail(errno_error(ExitCode::System, err, "fork"));
@@ -92,9 +91,9 @@ Result<Freeze> Freeze::hold(const std::string& mount_point, std::chrono::millise
   if (!hear(ours.get(), &error)) error = ECHILD;
   if (error != 0) {
     wait_for_child(pid);
-    return fail(errno_error(error == EBUSY ? ExitCode::Busy : ExitCode::System, error, "freeze the file system at " + mount_point));
+    return fail(errno_error(error == EBUSY ? ExitCode::Busy : ExitCode::System, error, "freeze the file system at " + name));
   }
-  return Freeze(mount_point, pid, std::move(ours));
+  return Freeze(name, pid, std::move(ours));
 }
 
 Status Freeze::thaw() {
@@ -106,7 +105,7 @@ Status Freeze::thaw() {
   wait_for_child(pid);
   channel_.reset();
   if (heard && ended == static_cast<int>(Ended::OnRequest)) return {};
-  return fail(ExitCode::Busy, "The file system at " + mount_point_ +
+  return fail(ExitCode::Busy, "The file system at " + name_ +
                                   " was thawed before the work on it was complete: the host is too slow or somebody interfered; repeat the command");
 }
 

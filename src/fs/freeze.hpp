@@ -19,9 +19,9 @@ inline constexpr std::chrono::seconds kFreezeLimit{30};
 /// thaws.
 class Freeze {
  public:
-  /// Flushes and freezes the file system mounted at `mount_point`. ExitCode::Busy when somebody else froze it,
+  /// Flushes and freezes the file system that the open directory lies on; `name` is for messages. ExitCode::Busy when somebody else froze it,
   /// ExitCode::System when it can't be frozen (not supported, no permission).
-  static Result<Freeze> hold(const std::string& mount_point, std::chrono::milliseconds limit = kFreezeLimit);
+  static Result<Freeze> hold(int directory, const std::string& name, std::chrono::milliseconds limit = kFreezeLimit);
   Freeze(Freeze&& other) noexcept;
   Freeze& operator=(Freeze&&) = delete;
   ~Freeze();
@@ -31,8 +31,8 @@ class Freeze {
   Status thaw();
 
  private:
-  Freeze(std::string mount_point, pid_t guard, Fd channel);
-  std::string mount_point_;
+  Freeze(std::string name, pid_t guard, Fd channel);
+  std::string name_;
   pid_t guard_ = -1;  ///< our child; -1 when it is over
   Fd channel_;        ///< the guard thaws when this closes
 };

@@ -2,8 +2,15 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <array>
+#include <cstddef>
 #include <string_view>
 #include <vector>
 
@@ -166,6 +173,32 @@ TEST(GptCreate, ReplacesAnOlderTable) {
   ASSERT_TRUE(create_gpt(disk, 2048));
   ASSERT_TRUE(create_gpt(disk, 64));
   EXPECT_EQ(read_partition(disk)->value(), (PartitionRange{Sectors{64}, Sectors{131072 - 128}}));
+}
+
+/// From here on sync(2), which waits for every disk of the system, ends the process.
+bool forbid_sync() {
+  const sock_filter rules[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_sync, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog program{4, const_cast<sock_filter*>(rules)};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+TEST(GptCreate, WaitsForNoOtherDisk) {
+  const ScratchDirectory scratch;
+  const std::string disk = scratch.sparse_file("disk", 64 * kMiB);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (!forbid_sync()) ::_exit(77);
+    ::_exit(create_gpt(disk, 2048) ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 77) GTEST_SKIP() << "no filter of system calls here";
+  EXPECT_EQ(status, 0) << "a killed child has called sync";
 }
 
 TEST(GptCreate, SmallClustersNearTheTable) {

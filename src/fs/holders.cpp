@@ -100,22 +100,6 @@ bool contains(std::span<const dev_t> devices, dev_t device) {
   return std::find(devices.begin(), devices.end(), device) != devices.end();
 }
 
-/// One holder per place where a mount namespace not seen before has one of the devices mounted. Of our own namespace the
-/// place says enough; of another one a process tells which it is, and a thread of the kernel would mislead.
-void add_mounts(pid_t pid, const std::string& proc, std::span<const dev_t> devices,
-                std::set<std::string>& seen, std::vector<Holder>& holders) {
-  const std::string name_space = link_text(proc + "/ns/mnt");
-  if (name_space.empty() || link_text(proc + "/exe").empty() || !seen.insert(name_space).second) return;
-  const auto table = read_mount_table(proc + "/mountinfo");
-  if (!table) return;
-  const bool ours = name_space == link_text("/proc/self/ns/mnt");
-  for (const MountRow& row : *table) {
-    if (!contains(devices, row.mount.device)) continue;
-    const std::string where = "mounted at " + row.mount.directory;
-    holders.push_back(ours ? Holder{0, "file system", where} : make_holder(pid, proc, where));
-  }
-}
-
 void add_built_on(dev_t device, std::vector<Holder>& holders) {
   const std::string directory = fmt::format("/sys/dev/block/{}:{}/holders", major(device), minor(device));
   for_each_entry(directory, [&](const std::string& name) {
@@ -124,6 +108,23 @@ void add_built_on(dev_t device, std::vector<Holder>& holders) {
 }
 
 }  // namespace
+
+std::vector<NamespaceMount> mounts_everywhere(std::span<const dev_t> devices) {
+  std::vector<NamespaceMount> mounts;
+  std::set<std::string> seen;
+  const std::string own = link_text("/proc/self/ns/mnt");
+  for_each_process([&](pid_t pid, const std::string& proc) {
+    const std::string name_space = link_text(proc + "/ns/mnt");
+    // A thread of the kernel would mislead.
+    if (name_space.empty() || link_text(proc + "/exe").empty() || !seen.insert(name_space).second) return;
+    auto table = read_mount_table(proc + "/mountinfo");
+    if (!table) return;
+    for (MountRow& row : *table) {
+      if (contains(devices, row.mount.device)) mounts.push_back({name_space == own ? 0 : pid, std::move(row.mount)});
+    }
+  });
+  return mounts;
+}
 
 std::vector<Holder> file_system_holders(dev_t device) {
   std::vector<Holder> holders;
@@ -136,10 +137,14 @@ std::vector<Holder> file_system_holders(dev_t device) {
 
 std::vector<Holder> block_device_holders(std::span<const dev_t> devices, std::span<const pid_t> ignore) {
   std::vector<Holder> holders;
-  std::set<std::string> namespaces;
+  // Of our own namespace the place says enough; of another one a process tells which it is.
+  for (const NamespaceMount& found : mounts_everywhere(devices)) {
+    std::string where = "mounted at " + found.mount.directory;
+    holders.push_back(found.pid == 0 ? Holder{0, "file system", std::move(where)}
+                                     : make_holder(found.pid, "/proc/" + std::to_string(found.pid), std::move(where)));
+  }
   const pid_t self = ::getpid();
   for_each_process([&](pid_t pid, const std::string& proc) {
-    add_mounts(pid, proc, devices, namespaces, holders);
     if (pid == self || std::find(ignore.begin(), ignore.end(), pid) != ignore.end()) return;
     bool found = false;
     for_each_entry(proc + "/fd", [&](const std::string& name) {

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "fs/mount.hpp"
+
 namespace ploop::fs {
 
 struct Holder {
@@ -16,6 +18,14 @@ struct Holder {
   std::string program;  ///< short name of the process
   std::string how;      ///< "open PATH", "working directory PATH", "mounted at PATH", ...
 };
+
+/// A mount in some mount namespace that a process of /proc lives in.
+struct NamespaceMount {
+  pid_t pid = 0;  ///< one that lives there; 0 for our own namespace
+  MountPoint mount;
+};
+/// Every mount of the block devices in every mount namespace that /proc shows. The directories are names of that namespace.
+std::vector<NamespaceMount> mounts_everywhere(std::span<const dev_t> devices);
 
 /// Processes with an open file, working directory, root or mapping inside the mounted file system. Never
 /// blocks on a dead server: nothing is asked beyond what the kernel has cached.

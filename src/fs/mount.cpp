@@ -8,7 +8,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
 #include <memory>
+#include <string_view>
 #include <thread>
 
 #include "base/fd.hpp"
@@ -41,6 +43,22 @@ std::string mount_options(const MountRequest& request, const std::string& type) 
   return options;
 }
 
+/// Refuses what makes libmount mount something else than the device (another loop device over it, for one), or leaves the mount to another
+/// helper: nobody would find the device by such a mount again.
+Status check_options(const std::string& options) {
+  static constexpr std::string_view kOthers[] = {"loop", "offset", "sizelimit", "bind", "rbind", "move", "remount", "helper", "uhelper"};
+  std::string list = options;
+  char* rest = list.data();
+  char* name = nullptr;
+  std::size_t length = 0;
+  while (mnt_optstr_next_option(&rest, &name, &length, nullptr, nullptr) == 0) {
+    const std::string_view word(name, length);
+    if (std::ranges::find(kOthers, word) == std::end(kOthers) && !word.starts_with("verity.")) continue;
+    return fail(ExitCode::Mount, "Can't mount file system: option '" + std::string(word) + "' is not for a disk");
+  }
+  return {};
+}
+
 /// libmount's explanation of a failed mount, one line.
 std::string explain(libmnt_context* context, int rc) {
   char text[512] = "";
@@ -69,6 +87,7 @@ Status mount_filesystem(const MountRequest& request) {
     if (type.empty())
       return fail(ExitCode::Mount, "Can't mount file system: no known file system on " + request.device);
   }
+  TRY(check_options(request.options));
   const std::string options = mount_options(request, type);
   log(LogLevel::Progress, "Mounting {} at {} fstype={} data='{}' {}", request.device, request.directory, type,
       request.options, request.read_only ? "ro" : "");
@@ -106,6 +125,19 @@ Status unmount_filesystem(const std::string& directory, const UnmountOptions& op
     log(LogLevel::Detail, "Retrying umount {}", directory);
   }
   return {};
+}
+
+bool is_on_top(const MountPoint& mount) {
+  const auto found = mount_at(mount.directory);
+  return found && found->device == mount.device;
+}
+
+Status unmount_filesystem(const MountPoint& mount, const UnmountOptions& options) {
+  const auto found = mount_at(mount.directory);
+  if (found && found->device == mount.device) return unmount_filesystem(mount.directory, options);
+  const std::string above = found ? found->type + " (" + found->source + ")" : "another file system";
+  return fail(ExitCode::Umount,
+              "Can't unmount " + mount.source + " at " + mount.directory + ": " + above + " is mounted over it");
 }
 
 Result<std::vector<MountPoint>> mount_points_of(dev_t device) {

@@ -37,6 +37,7 @@ Result<std::vector<MountRow>> read_mount_table(const std::string& path) {
     row.mount.directory = text_or_empty(mnt_fs_get_target(entry));
     row.mount.source = text_or_empty(mnt_fs_get_source(entry));
     row.mount.type = text_or_empty(mnt_fs_get_fstype(entry));
+    row.mount.root = text_or_empty(mnt_fs_get_root(entry));
     row.mount.device = mnt_fs_get_devno(entry);
     row.id = static_cast<std::uint64_t>(mnt_fs_get_id(entry));
     row.options = text_or_empty(mnt_fs_get_options(entry));

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 #include "fs/detached_mount.hpp"
 #include "fs/freeze.hpp"
 #include "fs/holders.hpp"
+#include "fs/live_root.hpp"
 #include "fs/test_device.hpp"
 #include "fs/usage.hpp"
 
@@ -98,6 +100,10 @@ class FreezeTest : public DeviceTest {
     ASSERT_EQ(::mkdir(directory_.c_str(), 0700), 0);
     ASSERT_TRUE(mount_filesystem({partition_, directory_, "ext4", "", false}));
   }
+  Result<Freeze> hold(std::chrono::milliseconds limit = kFreezeLimit) {
+    const Fd directory = TRY(open_file(directory_, O_RDONLY | O_DIRECTORY));
+    return Freeze::hold(directory.get(), directory_, limit);
+  }
   /// True when a file can be made there within the time.
   bool writable_within(std::chrono::milliseconds limit) {
     const pid_t child = ::fork();
@@ -125,10 +131,10 @@ class FreezeTest : public DeviceTest {
 TEST_F(FreezeTest, HoldsWritersUntilTheThaw) {
   mount();
   if (IsSkipped()) return;
-  auto freeze = Freeze::hold(directory_);
+  auto freeze = hold();
   ASSERT_TRUE(freeze) << freeze.error().message();
   EXPECT_FALSE(writable_within(200ms));
-  EXPECT_EQ(Freeze::hold(directory_).error().code, ExitCode::Busy) << "one at a time";
+  EXPECT_EQ(hold().error().code, ExitCode::Busy) << "one at a time";
   EXPECT_FALSE(writable_within(50ms)) << "the refused one must not thaw it";
   const Status thawed = freeze->thaw();
   EXPECT_TRUE(thawed) << thawed.error().message();
@@ -138,7 +144,7 @@ TEST_F(FreezeTest, HoldsWritersUntilTheThaw) {
 TEST_F(FreezeTest, EndsByItselfAndSaysSo) {
   mount();
   if (IsSkipped()) return;
-  auto freeze = Freeze::hold(directory_, 100ms);
+  auto freeze = hold(100ms);
   ASSERT_TRUE(freeze) << freeze.error().message();
   EXPECT_TRUE(writable_within(5s));
   const Status late = freeze->thaw();
@@ -154,7 +160,7 @@ TEST_F(FreezeTest, EndsWithAKilledCommand) {
   const pid_t child = ::fork();
   ASSERT_GE(child, 0);
   if (child == 0) {
-    const auto freeze = Freeze::hold(directory_);
+    const auto freeze = hold();
     const char ok = freeze ? 'y' : 'n';
     if (::write(ends[1], &ok, 1) != 1) ::_exit(1);
     for (;;) ::pause();
@@ -171,9 +177,106 @@ TEST_F(FreezeTest, EndsWithAKilledCommand) {
 }
 
 TEST_F(FreezeTest, WhatCannotBeFrozenIsAnError) {
-  EXPECT_EQ(Freeze::hold("/proc").error().code, ExitCode::System);
-  EXPECT_EQ(Freeze::hold("/no/such/directory").error().code, ExitCode::System);
+  const Fd proc(::open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  EXPECT_EQ(Freeze::hold(proc.get(), "/proc").error().code, ExitCode::System);
 }
+
+class LiveRootTest : public DeviceTest, public testing::WithParamInterface<FsType> {
+ protected:
+  /// Mounts it, with a file to know it by.
+  void mount(bool read_only = false) {
+    make_fs(GetParam(), 512 * kMiB);
+    if (IsSkipped()) return;
+    number_ = inspect_block_device(partition_)->number;
+    directory_ = scratch_.path("mnt");
+    ASSERT_EQ(::mkdir(directory_.c_str(), 0700), 0);
+    ASSERT_TRUE(mount_filesystem({partition_, directory_, "", "", false}));
+    ASSERT_TRUE(write_file_atomic(directory_ + "/ours", "yes", 0600));
+    if (!read_only) return;
+    ASSERT_TRUE(unmount_filesystem(directory_));
+    ASSERT_TRUE(mount_filesystem({partition_, directory_, "", "", true}));
+  }
+  /// The root is found, is ours, and lies at `name`.
+  void expect_found(const std::string& name) {
+    auto root = LiveRoot::find(partition_, number_);
+    ASSERT_TRUE(root) << root.error().message();
+    ASSERT_TRUE(root->has_value());
+    EXPECT_EQ((*root)->name(), name);
+    EXPECT_EQ(read_file((*root)->directory() + "/ours", 10).value_or("not ours"), "yes");
+    auto freeze = Freeze::hold((*root)->fd(), name);
+    ASSERT_TRUE(freeze) << freeze.error().message();
+    EXPECT_TRUE(freeze->thaw());
+  }
+  dev_t number_ = 0;
+  std::string directory_;
+};
+
+TEST_P(LiveRootTest, IsWhereItIsMounted) {
+  mount();
+  if (IsSkipped()) return;
+  expect_found(directory_);
+  expect_found(directory_);
+}
+
+TEST_P(LiveRootTest, IsNotWhatWasMountedOverIt) {
+  mount();
+  if (IsSkipped()) return;
+  ASSERT_EQ(::mount("cover", directory_.c_str(), "tmpfs", 0, nullptr), 0);
+  expect_found(partition_);
+  const Status unmounted = unmount_filesystem(mount_points_of(number_)->front(), kNoPatience);
+  ASSERT_FALSE(unmounted);
+  EXPECT_THAT(unmounted.error().message(), testing::HasSubstr("tmpfs (cover) is mounted over it"));
+  EXPECT_TRUE(unmount_filesystem(directory_, kNoPatience)) << "the one above is still there";
+}
+
+TEST_P(LiveRootTest, IsNotAPartOfIt) {
+  mount();
+  if (IsSkipped()) return;
+  const std::string part = directory_ + "/part";
+  const std::string bind = scratch_.path("bind");
+  ASSERT_EQ(::mkdir(part.c_str(), 0700), 0);
+  ASSERT_EQ(::mkdir(bind.c_str(), 0700), 0);
+  ASSERT_EQ(::mount(part.c_str(), bind.c_str(), nullptr, MS_BIND, nullptr), 0);
+  ASSERT_TRUE(unmount_filesystem(directory_));
+  expect_found(partition_);
+  EXPECT_TRUE(unmount_filesystem(bind, kNoPatience));
+}
+
+TEST_P(LiveRootTest, IsFoundWithoutAnyMountPoint) {
+  mount();
+  if (IsSkipped()) return;
+  const Fd user(::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  ASSERT_EQ(::umount2(directory_.c_str(), MNT_DETACH), 0);
+  ASSERT_THAT(mounts_everywhere(std::span(&number_, 1)), SizeIs(0));
+  expect_found(partition_);
+}
+
+TEST_P(LiveRootTest, IsFoundReadOnly) {
+  mount(true);
+  if (IsSkipped()) return;
+  ASSERT_EQ(::mount("cover", directory_.c_str(), "tmpfs", 0, nullptr), 0);
+  expect_found(partition_);
+  EXPECT_TRUE(unmount_filesystem(directory_, kNoPatience));
+}
+
+TEST_P(LiveRootTest, IsNothingWhenItIsNotMounted) {
+  make_fs(GetParam(), 512 * kMiB);
+  if (IsSkipped()) return;
+  const auto root = LiveRoot::find(partition_, inspect_block_device(partition_)->number);
+  ASSERT_TRUE(root);
+  EXPECT_FALSE(root->has_value());
+}
+
+TEST_P(LiveRootTest, NeverTakesAnotherDevicesNode) {
+  mount();
+  if (IsSkipped()) return;
+  ASSERT_EQ(::mount("cover", directory_.c_str(), "tmpfs", 0, nullptr), 0);
+  EXPECT_FALSE(LiveRoot::find(loop_->path(), number_));
+  EXPECT_TRUE(unmount_filesystem(directory_, kNoPatience));
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, LiveRootTest, testing::Values(FsType::Ext4, FsType::Ext3, FsType::Xfs),
+                         [](const auto& c) { return std::string(fs_type_name(c.param)); });
 
 }  // namespace
 }  // namespace ploop::fs

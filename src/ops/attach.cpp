@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <iterator>
 #include <thread>
 
 #include "base/log.hpp"
@@ -28,9 +29,11 @@ std::vector<dev_t> numbers_of(const control::DeviceState& state) {
   return numbers;
 }
 
-/// Everybody else who has the device or the partition open.
+/// Everybody else who has the device or the partition open, or uses the file system: after a lazy unmount, that is all there is of it.
 std::string describe_users(const control::DeviceState& state) {
-  std::vector<fs::Holder> holders = fs::block_device_holders(numbers_of(state));
+  const std::vector<dev_t> numbers = numbers_of(state);
+  std::vector<fs::Holder> holders = fs::block_device_holders(numbers);
+  for (const dev_t number : numbers) std::ranges::move(fs::file_system_holders(number), std::back_inserter(holders));
   std::erase_if(holders, [](const fs::Holder& holder) { return holder.program == "ploopd"; });
   return fs::describe_holders(holders);
 }
@@ -97,6 +100,14 @@ Result<std::vector<fs::MountPoint>> mounts_of(const control::DeviceState& state)
     std::ranges::copy(TRY(fs::mount_points_of(number)), std::back_inserter(all));
   }
   return all;
+}
+
+Result<std::optional<fs::LiveRoot>> mounted_root(const control::DeviceState& state) {
+  const std::string device = device_name(state);
+  if (const auto partition = fs::kernel_partition(device); partition && *partition) {
+    if (auto root = TRY(fs::LiveRoot::find(partition_path(state.number, 1), **partition))) return root;
+  }
+  return fs::LiveRoot::find(device, makedev(state.major, state.minor));
 }
 
 }  // namespace ploop::ops

@@ -11,6 +11,7 @@
 #include "control/attach_spec.hpp"
 #include "control/device_state.hpp"
 #include "control/launcher.hpp"
+#include "fs/live_root.hpp"
 #include "fs/mount.hpp"
 
 namespace ploop::ops {
@@ -38,5 +39,8 @@ Status detach(const control::DeviceState& state, std::chrono::milliseconds limit
 
 /// Mounts of the device and its partition in this mount namespace, oldest first.
 Result<std::vector<fs::MountPoint>> mounts_of(const control::DeviceState& state);
+
+/// The file system that is mounted from the device or its partition, in whatever mount namespace; nothing when there is none.
+Result<std::optional<fs::LiveRoot>> mounted_root(const control::DeviceState& state);
 
 }  // namespace ploop::ops

@@ -63,13 +63,6 @@ Result<T> as_device_error(Result<T> result) {
   return fail(std::move(error).with_context("copy"));
 }
 
-/// The file system on the device, held open: it can't be unmounted meanwhile, and what its name leads to does
-/// not matter any more.
-struct Mounted {
-  std::string directory;  ///< for messages
-  Fd fd;
-};
-
 class Sender {
  public:
   Sender(const CopySendOptions& options, control::Client client, CopySource source, CopySink& sink,
@@ -82,7 +75,7 @@ class Sender {
         used_(used),
         raw_(raw) {}
 
-  Status run(const Mounted& mounted);
+  Status run(const fs::LiveRoot& mounted);
 
  private:
   /// What one round over the written parts was like.
@@ -94,11 +87,11 @@ class Sender {
   Status full_pass();
   Status live_rounds(int most);
   Result<Round> round();
-  Status frozen(const Mounted& mounted);
+  Status frozen(const fs::LiveRoot& mounted);
   Status last_rounds();
   Status send_header();
   Status run_stop_command();
-  Status settle(const Mounted& mounted);
+  Status settle(const fs::LiveRoot& mounted);
   Status send(std::uint64_t start, std::uint64_t end);
   Status send_batch();
 
@@ -209,9 +202,9 @@ Status Sender::run_stop_command() {
 }
 
 /// What has to reach the device anyway does so before everybody has to wait for it.
-Status Sender::settle(const Mounted& mounted) {
-  if (::syncfs(mounted.fd.get()) != 0)
-    return fail_errno(ExitCode::Fsync, "sync the file system at " + mounted.directory);
+Status Sender::settle(const fs::LiveRoot& mounted) {
+  if (::syncfs(mounted.fd()) != 0)
+    return fail_errno(ExitCode::Fsync, "sync the file system at " + mounted.name());
   return live_rounds(kRoundsBeforeFreeze);
 }
 
@@ -253,14 +246,9 @@ Status Sender::last_rounds() {
       "The device is still written to although its file system is frozen: too many iterations, aborting");
 }
 
-Status Sender::frozen(const Mounted& mounted) {
+Status Sender::frozen(const fs::LiveRoot& mounted) {
   const Clock::time_point start = Clock::now();
-  auto held = fs::Freeze::hold("/proc/self/fd/" + std::to_string(mounted.fd.get()), kFreezeLimit);
-  if (!held) {
-    held.error().what = "freeze the file system at " + mounted.directory;
-    return fail(std::move(held).error());
-  }
-  fs::Freeze freeze = *std::move(held);
+  fs::Freeze freeze = TRY(fs::Freeze::hold(mounted.fd(), mounted.name(), kFreezeLimit));
   TRY(last_rounds());
   // Everything has been read, and the tracker has said so: the rest of the way concerns only the copy.
   TRY(freeze.thaw());
@@ -270,7 +258,7 @@ Status Sender::frozen(const Mounted& mounted) {
   return {};
 }
 
-Status Sender::run(const Mounted& mounted) {
+Status Sender::run(const fs::LiveRoot& mounted) {
   TRY(full_pass());
   TRY(live_rounds(kMaxRounds));
   TRY(writer_.drain());
@@ -292,24 +280,17 @@ Result<control::DeviceState> find_running(const std::string& name) {
   return fail(errno_error(ExitCode::Device, number < 0 ? ENODEV : ENOENT, "Can't open device " + name));
 }
 
-/// A mount of the device that its name leads to: another file system may be mounted above it.
-Result<Mounted> find_mounted(const control::DeviceState& device, const std::string& name) {
-  for (const fs::MountPoint& mount : TRY(mounts_of(device))) {
-    Fd fd{::open(mount.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
-    struct stat st {};
-    if (fd && ::fstat(fd.get(), &st) == 0 && st.st_dev == mount.device)
-      return Mounted{mount.directory, std::move(fd)};
-  }
-  return fail(ExitCode::Open,
-              "Can't find mount point for " + name +
-                  ": its file system has to be mounted here (of a disk at rest, copy the file)");
+/// Held until the end, so that it can't be unmounted meanwhile.
+Result<fs::LiveRoot> find_mounted(const control::DeviceState& device, const std::string& name) {
+  if (auto root = TRY(mounted_root(device))) return *std::move(root);
+  return fail(ExitCode::Open, "Can't find mount point for " + name + ": its file system is not mounted (of a disk at rest, copy the file)");
 }
 
 /// Writing there would wait for the thaw, and the thaw for the write.
-Status refuse_target_inside(const CopySinkOptions& sink, const Mounted& mounted) {
+Status refuse_target_inside(const CopySinkOptions& sink, const fs::LiveRoot& mounted) {
   struct stat inside {};
-  if (::fstat(mounted.fd.get(), &inside) != 0)
-    return fail_errno(ExitCode::Stat, "look at " + mounted.directory);
+  if (::fstat(mounted.fd(), &inside) != 0)
+    return fail_errno(ExitCode::Stat, "look at " + mounted.name());
   struct stat st {};
   const int looked =
       sink.file.empty() ? ::fstat(sink.output, &st) : ::stat(directory_of(sink.file).c_str(), &st);
@@ -322,7 +303,7 @@ Status refuse_target_inside(const CopySinkOptions& sink, const Mounted& mounted)
 
 Status copy_send(const CopySendOptions& options) {
   const control::DeviceState device = TRY(find_running(options.device));
-  const Mounted mounted = TRY(find_mounted(device, options.device));
+  const fs::LiveRoot mounted = TRY(find_mounted(device, options.device));
   TRY(refuse_target_inside(options.sink, mounted));
   const CleanupSection section;
   const auto sink = TRY(open_copy_sink(options.sink));

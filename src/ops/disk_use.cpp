@@ -25,7 +25,7 @@ Result<bool> put_away(const DeviceState& device) {
     if (!fs::file_system_holders(mount.device).empty()) return false;
   }
   for (const fs::MountPoint& mount : mounts) {
-    if (!fs::unmount_filesystem(mount.directory, {.retries = 0})) return false;
+    if (!fs::unmount_filesystem(mount, {.retries = 0})) return false;
   }
   return detach(device, std::chrono::milliseconds(0)).has_value();
 }

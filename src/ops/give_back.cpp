@@ -1,11 +1,13 @@
 #include "ops/give_back.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/log.hpp"
+#include "base/paths.hpp"
 #include "fs/gpt.hpp"
 #include "fs/partition.hpp"
-#include "base/paths.hpp"
+#include "ops/attach.hpp"
 #include "ops/cancel.hpp"
 
 namespace ploop::ops {
@@ -36,6 +38,14 @@ Result<MountedDisk> mounted_disk(const DeviceState& device, const std::string& d
     disk.partition = partition_path(device.number, 1);
     disk.partition_start = to_bytes(range->start).value;
   }
+  return disk;
+}
+
+Result<std::optional<MountedDisk>> mounted_disk(const DeviceState& device) {
+  auto root = TRY(mounted_root(device));
+  if (!root) return std::nullopt;
+  MountedDisk disk = TRY(mounted_disk(device, root->directory()));
+  disk.root = std::make_shared<const fs::LiveRoot>(*std::move(root));
   return disk;
 }
 

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +13,7 @@
 #include "base/units.hpp"
 #include "control/client.hpp"
 #include "fs/balloon_file.hpp"
+#include "fs/live_root.hpp"
 #include "ops/running.hpp"
 
 namespace ploop::ops {
@@ -21,6 +24,7 @@ struct MountedDisk {
   std::string path;                   ///< /dev/ploopN
   std::string partition;              ///< what holds the file system
   std::string directory;              ///< of the file system, good for this process
+  std::shared_ptr<const fs::LiveRoot> root = {};  ///< keeps the directory good, where it was mounted before
   std::uint64_t partition_start = 0;  ///< bytes of the device
 
   [[nodiscard]] std::uint64_t cluster_bytes() const { return std::uint64_t{device.cluster_sectors} * kSectorSize; }
@@ -29,6 +33,8 @@ struct MountedDisk {
 
 /// Where the file system of a device is on it. ExitCode::Param for a damaged partition table.
 Result<MountedDisk> mounted_disk(const DeviceState& device, const std::string& directory);
+/// The same with the file system that is mounted from it, wherever; nothing when there is none.
+Result<std::optional<MountedDisk>> mounted_disk(const DeviceState& device);
 
 struct Compacted {
   std::uint64_t moved = 0;  ///< clusters

@@ -19,17 +19,10 @@ Result<std::optional<DeviceState>> running(const descriptor::Locked& locked) {
   return with_component(TRY(devices_of(locked.disk, locked.path)), "");
 }
 
-/// Mount options that leave the image alone: a journal that would need replaying is not replayed.
-std::string untouched_options(const std::string& type) {
-  if (type == "xfs") return "norecovery";
-  if (type.starts_with("ext")) return "noload";
-  return "";
-}
-
 Result<fs::Usage> usage_of_attached(const Attached& attached) {
   const std::string type = TRY(fs::detect_filesystem(attached.file_system()));
   fs::DetachedMount mount =
-      TRY(fs::DetachedMount::create(attached.file_system(), type, untouched_options(type), true));
+      TRY(fs::DetachedMount::create(attached.file_system(), type, fs::untouched_options(type), true));
   fs::Usage usage = TRY(fs::read_usage(mount.directory()));
   TRY(mount.close());
   return usage;
@@ -59,9 +52,9 @@ Result<fs::Usage> disk_usage(const std::string& descriptor) {
   const descriptor::Locked locked = TRY(descriptor::lock_and_load(path));
   const auto device = TRY(running(locked));
   if (!device) return usage_of_stopped(locked);
-  const std::vector<fs::MountPoint> mounts = TRY(mounts_of(*device));
-  if (mounts.empty()) return fail(ExitCode::Create, "The file system on " + device_name(*device) + " is not mounted");
-  return fs::read_usage(mounts.front().directory);
+  const auto root = TRY(mounted_root(*device));
+  if (!root) return fail(ExitCode::Create, "The file system on " + device_name(*device) + " is not mounted");
+  return fs::read_usage(root->directory());
 }
 
 Result<DiskGeometry> disk_geometry(const std::string& descriptor) {

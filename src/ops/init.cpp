@@ -110,7 +110,7 @@ Result<Plan> make_plan(const InitOptions& options) {
 /// An earlier init of this image was killed: its device may still run. The descriptor lock is held, so nobody works on it.
 Status clear_interrupted(const Plan& plan) {
   for (const DeviceState& device : TRY(if_visible(devices_using(plan.work_image)))) {
-    for (const fs::MountPoint& mount : TRY(mounts_of(device))) TRY(fs::unmount_filesystem(mount.directory));
+    for (const fs::MountPoint& mount : TRY(mounts_of(device))) TRY(fs::unmount_filesystem(mount));
     // Its mkfs may still be running, without a parent; that ends soon.
     TRY(detach(device));
   }

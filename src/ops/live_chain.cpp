@@ -17,14 +17,14 @@ namespace {
 constexpr std::chrono::milliseconds kPause{100};
 constexpr int kTries = 50;
 
-/// The frozen file system of a device, if one is mounted here.
+/// The frozen file system of a device, if one is mounted.
 std::optional<fs::Freeze> freeze_mounted(const DeviceState& device) {
-  const auto mounts = mounts_of(device);
-  if (!mounts || mounts->empty()) return std::nullopt;
-  auto frozen = fs::Freeze::hold(mounts->front().directory);
+  const auto root = mounted_root(device);
+  if (root && !*root) return std::nullopt;
+  auto frozen = root ? fs::Freeze::hold((*root)->fd(), (*root)->name()) : fail(Error(root.error()));
   if (frozen) return *std::move(frozen);
   log_error("Warning: the file system at {} can't be frozen, the snapshot will look as after a power cut: {}",
-            mounts->front().directory, frozen.error().message());
+            root ? (*root)->name() : device_name(device), frozen.error().message());
   return std::nullopt;
 }
 

@@ -35,10 +35,9 @@ Result<DeviceState> mounted_device(const std::string& directory) {
   return fail(ExitCode::Param, "Unable to find ploop device by " + directory);
 }
 
-Result<std::string> directory_of_device(const DeviceState& device) {
-  const std::vector<fs::MountPoint> mounts = TRY(mounts_of(device));
-  if (mounts.empty()) return fail(ExitCode::Param, "Unable to find mount point for " + device_name(device));
-  return mounts.front().directory;
+Result<MountedDisk> must_be_mounted(const DeviceState& device) {
+  if (auto disk = TRY(mounted_disk(device))) return *std::move(disk);
+  return fail(ExitCode::Param, "Unable to find mount point for " + device_name(device));
 }
 
 /// The running device of a disk, with the default component.
@@ -76,13 +75,13 @@ Result<MountedDisk> find_mounted(const BalloonTarget& target) {
   if (!target.descriptor.empty()) {
     const auto device = TRY(device_by_descriptor(target.descriptor));
     if (!device) return fail(ExitCode::Param, "The image is not mounted");
-    return mounted_disk(*device, TRY(directory_of_device(*device)));
+    return must_be_mounted(*device);
   }
   if (!target.device.empty()) {
     const DeviceState device = TRY(named_device(target.device));
-    return mounted_disk(device, target.directory.empty() ? TRY(directory_of_device(device)) : target.directory);
+    return target.directory.empty() ? must_be_mounted(device) : mounted_disk(device, target.directory);
   }
-  return mounted_disk(TRY(mounted_device(target.directory)), target.directory);
+  return must_be_mounted(TRY(mounted_device(target.directory)));
 }
 
 Status with_mounted(const BalloonTarget& target, bool automount, const std::function<Status(const MountedDisk&)>& work) {
@@ -94,7 +93,7 @@ Status with_mounted(const BalloonTarget& target, bool automount, const std::func
   }
   const auto device = TRY(device_by_descriptor(target.descriptor));
   if (!device) return work_on_stopped(target.descriptor, work);
-  if (const auto directory = directory_of_device(*device)) return work(TRY(mounted_disk(*device, *directory)));
+  if (const auto mounted = TRY(mounted_disk(*device))) return work(*mounted);
   const MountedDisk unmounted = TRY(mounted_disk(*device, ""));
   return work_on_device(*device, unmounted.partition, work);
 }

@@ -117,8 +117,7 @@ Status fill_device(const MountedDisk& disk) {
 }
 
 Status resize_running(OpenedDisk& disk, const DeviceState& device, std::uint64_t size_sectors, const ProgressCallback& progress) {
-  const std::vector<fs::MountPoint> mounts = TRY(mounts_of(device));
-  if (!mounts.empty()) return resize_mounted(disk, TRY(mounted_disk(device, mounts.front().directory)), size_sectors, progress);
+  if (auto mounted = TRY(mounted_disk(device))) return resize_mounted(disk, *std::move(mounted), size_sectors, progress);
   const MountedDisk unmounted = TRY(mounted_disk(device, ""));
   fs::DetachedMount mount = TRY(fs::DetachedMount::create(unmounted.partition));
   MountedDisk mounted = unmounted;

@@ -58,9 +58,12 @@ Result<Target> find_by_descriptor(const descriptor::Locked& locked, const std::s
 Result<std::optional<fs::Usage>> unmount_one(const Target& target) {
   const std::vector<fs::MountPoint> mounts = TRY(mounts_of(target.device));
   if (mounts.empty()) return std::nullopt;
-  const std::string directory = target.mount_point.empty() ? mounts.front().directory : target.mount_point;
-  const auto usage = fs::read_usage(directory);
-  Status unmounted = fs::unmount_filesystem(directory);
+  const auto wanted = std::ranges::find_if(mounts, [&](const fs::MountPoint& m) {
+    return target.mount_point.empty() ? fs::is_on_top(m) : m.directory == target.mount_point;
+  });
+  const fs::MountPoint& mount = wanted == mounts.end() ? mounts.front() : *wanted;
+  const auto usage = fs::is_on_top(mount) ? fs::read_usage(mount.directory) : fail(ExitCode::Stat, mount.directory);
+  Status unmounted = fs::unmount_filesystem(mount);
   if (!unmounted) {
     Error error = std::move(unmounted).error();
     if (error.sys_errno == EBUSY) error.code = ExitCode::UmountBusy;

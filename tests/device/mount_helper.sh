@@ -97,6 +97,12 @@ must_fail 32 "No such file" "$mount_helper" "$scratch/no.xml" "$scratch/mnt"
 must_fail 32 "No such file" "$mount_helper" "$xml" "$scratch/nowhere"
 must_fail 32 "Unable to find" "$umount_helper" "$scratch/mnt"
 must_fail 32 "option" "$mount_helper" "$xml" "$scratch/mnt" -o no_such_option
+# These would mount something else than the device's file system, which nobody would find again.
+for wrong in loop loop=/dev/loop7 offset=4096 sizelimit=1m bind rbind move remount helper=other uhelper=other verity.hashdevice=/dev/null; do
+  must_fail 32 "option '${wrong%%=*}' " "$mount_helper" "$xml" "$scratch/mnt" -o "noatime,$wrong,nodev"
+  must_fail 21 "option '${wrong%%=*}' " ploop mount -m "$scratch/mnt" -o "$wrong" "$xml"
+done
+! mountpoint -q "$scratch/mnt" || fail "something was mounted"
 nothing_runs
 for wrong in "" "$xml" "$image $scratch/mnt" "-h"; do
   # shellcheck disable=SC2086

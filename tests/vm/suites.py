@@ -41,6 +41,7 @@ FULL = (
     "many_devices.sh",
     "qemu_images.sh",
     "namespaces.sh",
+    "hidden_mounts.sh ext4",
     "mount_helper.sh",
     "bad_input.sh",
     "grow_load.sh",
