@@ -142,6 +142,7 @@ class Core {
 
   // hold.cpp
   static Task<int> hold(Core& self);
+  void give_up();
   void release();
   void take_held_requests(Core& from);
 
