@@ -163,6 +163,32 @@ TEST_F(ChainTest, ALiveMergeMovesTheTopIntoTheLevelBelow) {
   }
 }
 
+// On a host in memory, where space is taken by writing and not before.
+TEST_F(ChainTest, AMergeWithoutSpaceLeavesADeviceThatFlushesAndCloses) {
+  immediate_ = true;
+  add_written_base();
+  add_image();
+  DeviceConfig config;
+  config.on_no_space = OnNoSpace::Fail;
+  open(std::move(config));
+  ASSERT_EQ(write(6 * kCluster, 4 * kCluster, 0x22), 0);
+  begin_merge({0});
+  files_[0]->set_options({.capacity = files_[0]->allocated_bytes()});
+  EXPECT_EQ(await([this] { return device_->drain_overlay(); }), -ENOSPC);
+  EXPECT_EQ(flush(), 0);
+  EXPECT_EQ(value_at(0, 4 * kCluster), 0x11);
+  EXPECT_EQ(value_at(6 * kCluster, 4 * kCluster), 0x22);
+  ASSERT_EQ(write(kCluster, 512, 0x33), 0) << "has its place";
+  EXPECT_EQ(flush(), 0);
+  EXPECT_EQ(hold(), 0);
+  device_->release();
+  files_[0]->set_options({});
+  finish_merge();
+  EXPECT_EQ(value_at(6 * kCluster, 4 * kCluster), 0x22);
+  EXPECT_EQ(value_at(kCluster, 512), 0x33);
+  close();
+}
+
 TEST_F(ChainTest, AFlushedWriteIntoAPulledClusterIsNotHiddenByTheFormerTop) {
   add_written_base();
   add_image();
