@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <cstring>
 #include <memory>
 #include <string_view>
@@ -133,9 +134,11 @@ Result<PartitionRange> plan_partition(Sectors size, std::uint32_t cluster_sector
 }
 
 Status create_gpt(const std::string& device, std::uint32_t cluster_sectors) {
+  // Opened here: what the library opens it leaves open when writing fails, and a device that is open can't be detached.
+  const Fd file = TRY(open_file(device, O_RDWR, 0, ExitCode::ChangeGpt));
   Context context(fdisk_new_context());
   if (!context) return fail(ExitCode::Malloc, device + ": partition table");
-  int rc = fdisk_assign_device(context.get(), device.c_str(), 0);
+  int rc = fdisk_assign_device_by_fd(context.get(), file.get(), device.c_str(), 0);
   if (rc != 0) return table_error(rc, device, "open");
   const auto sector_size = static_cast<std::uint32_t>(fdisk_get_sector_size(context.get()));
   if (sector_size != kSectorSize)
@@ -148,8 +151,7 @@ Status create_gpt(const std::string& device, std::uint32_t cluster_sectors) {
   rc = fdisk_write_disklabel(context.get());
   if (rc != 0) return table_error(rc, device, "write");
   // Not nosync: the table has to be durable before the file system is made inside.
-  rc = fdisk_deassign_device(context.get(), 0);
-  if (rc != 0) return table_error(rc, device, "sync");
+  if (::fsync(file.get()) != 0) return table_error(-errno, device, "sync");
   return {};
 }
 
