@@ -52,6 +52,7 @@ void watch_signals(const Console& console) {
     if (::sigaction(signal, nullptr, &action) == 0 && action.sa_handler != SIG_IGN) sigaddset(&set, signal);
   }
   ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);  // a file that may not become larger is an error like others
   ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
   std::thread([&console, set] { serve(console, set); }).detach();
 }
