@@ -127,9 +127,9 @@ Status fill(const Fd& fd, std::string_view data, const struct stat* old, const s
 
 }  // namespace
 
-Status write_file_atomic(const std::string& path, std::string_view data, unsigned mode) {
+Status write_file_atomic(const std::string& path, std::string_view data, unsigned mode, const std::string& like) {
   struct stat info {};
-  const struct stat* old = ::stat(path.c_str(), &info) == 0 ? &info : nullptr;
+  const struct stat* old = ::stat((like.empty() ? path : like).c_str(), &info) == 0 ? &info : nullptr;
   if (old != nullptr) mode = info.st_mode & 07777;
   std::string temporary = temporary_name(path);
   Rollback rollback;

@@ -58,8 +58,9 @@ Status write_all(int fd, std::span<const std::byte> data, const std::string& nam
 Status write_all(int fd, std::string_view data, const std::string& name);
 
 /// Replaces the file atomically and durably: exclusive temporary file in the same directory, fsync, rename, fsync
-/// of the directory. An existing file's owner and mode are kept; `mode` is for a new one.
-Status write_file_atomic(const std::string& path, std::string_view data, unsigned mode);
+/// of the directory. An existing file's owner and mode are kept; `mode` is for a new one. With `like`, owner and mode are those of that
+/// file, for something that is to take its place.
+Status write_file_atomic(const std::string& path, std::string_view data, unsigned mode, const std::string& like = "");
 
 /// fsync of the directory that holds `path`.
 Status sync_parent_directory(const std::string& path);

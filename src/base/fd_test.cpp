@@ -42,6 +42,20 @@ TEST_F(TempDir, AtomicReplaceKeepsModeAndLeavesNoTemporary) {
   EXPECT_EQ(entries, 3) << ". and .. and the file";
 }
 
+TEST_F(TempDir, WhatIsToReplaceAnotherFileHasItsMode) {
+  const std::string path = dir_ + "/f";
+  const std::string staged = dir_ + "/f.tmp";
+  ASSERT_TRUE(write_file_atomic(path, "one", 0600));
+  ASSERT_EQ(::chmod(path.c_str(), 0640), 0);
+  ASSERT_TRUE(write_file_atomic(staged, "two", 0600, path));
+  struct stat st {};
+  ASSERT_EQ(::stat(staged.c_str(), &st), 0);
+  EXPECT_EQ(st.st_mode & 07777, 0640u);
+  ASSERT_EQ(::unlink(path.c_str()), 0);
+  ASSERT_TRUE(write_file_atomic(staged, "three", 0600, path)) << "there is none";
+  ASSERT_EQ(::rename(staged.c_str(), path.c_str()), 0);
+}
+
 TEST_F(TempDir, ReadRefusesWhatIsLargerThanTheLimit) {
   ASSERT_TRUE(write_file_atomic(dir_ + "/f", "12345", 0600));
   EXPECT_FALSE(read_file(dir_ + "/f", 4));

@@ -14,6 +14,7 @@
 #include "base/paths.hpp"
 #include "base/subprocess.hpp"
 #include "base/text.hpp"
+#include "base/units.hpp"
 #include "control/launcher.hpp"
 #include "control/process.hpp"
 
@@ -22,7 +23,10 @@ namespace {
 
 constexpr std::size_t kMaxStateFile = 8u << 20;
 
+constexpr std::uint64_t kSpareUnit = 4096;
+
 std::string lock_path(int number) { return device_run_directory(number) + "/lock"; }
+std::string spare_path(int number) { return device_run_directory(number) + "/spare"; }
 
 /// Names in a directory; a missing directory has none.
 Result<std::vector<std::string>> names_in(const std::string& directory) {
@@ -196,11 +200,14 @@ Result<bool> still_used(int number) {
 Result<Fd> make_directory(int number) {
   const std::string directory = device_run_directory(number);
   if (::mkdir(directory.c_str(), 0755) != 0) return fail_errno(ExitCode::Mkdir, "make " + directory);
+  Rollback rollback;
+  rollback.add([&] { ignore(remove_directory(number), "the first error is the one to report"); });
   Fd file = TRY(open_file(lock_path(number), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600, ExitCode::Lock));
   struct flock lock {};
   lock.l_type = F_WRLCK;
   lock.l_whence = SEEK_SET;
   if (::fcntl(file.get(), F_OFD_SETLK, &lock) != 0) return fail_errno(ExitCode::Lock, "lock " + lock_path(number));
+  rollback.commit();
   return file;
 }
 
@@ -279,8 +286,26 @@ Status clean_dead_device(int number) {
   return {};
 }
 
+Status reserve_state(const DeviceState& state) {
+  const std::string path = spare_path(state.number);
+  const std::uint64_t wanted = round_up(encode_device_state(state).size() + 1, kSpareUnit) + kSpareUnit;
+  const Fd file = TRY(open_file(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600, ExitCode::Create));
+  // Asked for again although it is there: what has its blocks takes none.
+  if (const int error = ::posix_fallocate(file.get(), 0, static_cast<off_t>(wanted)); error != 0) {
+    return fail(errno_error(ExitCode::Create, error, "The runtime directory " + run_directory() + " has no space for the device's state"));
+  }
+  return {};
+}
+
 Status save_state(const DeviceState& state) {
-  return write_file_atomic(state_path(state.number), encode_device_state(state) + "\n", 0644);
+  const auto save = [&] { return write_file_atomic(state_path(state.number), encode_device_state(state) + "\n", 0644); };
+  Status saved = save();
+  if (!saved && (saved.error().sys_errno == ENOSPC || saved.error().sys_errno == EDQUOT)) {
+    ::unlink(spare_path(state.number).c_str());
+    saved = save();
+  }
+  if (saved) ignore(reserve_state(state), "whoever needs it asks for it again");
+  return saved;
 }
 
 Result<DeviceClaim> DeviceClaim::take(int wanted) {

@@ -70,7 +70,10 @@ class DeviceClaim {
   Fd lock_;
 };
 
-/// Writes the state file of a device (atomic, not synced: it is in memory).
+/// Writes the state file of a device (atomic). Takes the space that reserve_state() has put by where there is no other, and
+/// puts some by again.
 Status save_state(const DeviceState& state);
+/// Puts space by in the runtime directory, so that this state can be saved even if somebody fills it. ExitCode::Create when there is none.
+Status reserve_state(const DeviceState& state);
 
 }  // namespace ploop::control

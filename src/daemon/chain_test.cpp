@@ -254,6 +254,26 @@ TEST_F(LiveChain, AGrowthThatLostItsCommitPointIsKnownToEverybody) {
   EXPECT_EQ(list_devices()->front().size_sectors, 2 * kSizeSectors);
 }
 
+TEST_F(LiveChain, ARawDiskThatLostItsCommitPointHasItsOldSize) {
+  std::ofstream(path("raw")).close();
+  std::filesystem::resize_file(path("raw"), kSizeSectors * 512);
+  AttachSpec raw = spec(false, "raw");
+  raw.deltas.front().kind = ImageKind::Raw;
+  const Result<DeviceState> state = attach_device(raw);
+  ASSERT_TRUE(state);
+  if (!state->can_resize) GTEST_SKIP() << "the kernel can't resize this device";
+  Result<Client> client = Client::connect(0);
+  const Status grown = client->grow(100 * kSizeSectors, {path("no-such-file"), path("descriptor")});
+  EXPECT_EQ(grown.error().code, ExitCode::Rename);
+  EXPECT_EQ(std::filesystem::file_size(path("raw")), kSizeSectors * 512);
+  EXPECT_EQ(attribute(*state, "size"), std::to_string(kSizeSectors));
+  EXPECT_EQ(client->info()->size_sectors, kSizeSectors);
+  ASSERT_TRUE(client->flush());
+  ASSERT_TRUE(client->grow(100 * kSizeSectors, {}));
+  EXPECT_EQ(attribute(*state, "size"), std::to_string(100 * kSizeSectors));
+  EXPECT_TRUE(detach_device(*state));
+}
+
 TEST_F(LiveChain, AWorkerThatLentALevelIsReplacedWhileACommandHasIt) {
   const Result<DeviceState> state = attach_device(spec());
   ASSERT_TRUE(state);

@@ -302,6 +302,7 @@ void Guardian::change_chain(const Message& message) {
   Result<control::ChainState> next = control::decode_chain_state(message.body);
   Status passed = next ? authority_.may_become(*next) : fail(next.error());
   if (!passed) log_error("refused: {}", passed.error().message());
+  if (passed) passed = reserve_state(*next);
   if (passed) passed = pass_commit_point(*next);
   if (passed) {
     authority_.passed(next->commit);
@@ -312,6 +313,14 @@ void Guardian::change_chain(const Message& message) {
     ignore(worker_.send("state", control::encode_device_state(state_)), "a dead worker is noticed by its end");
   }
   ignore(worker_.send("chain", control::encode_outcome(passed)), "a dead worker is noticed by its end");
+}
+
+/// Commands believe what the state file says: a change that it can't say is not made.
+Status Guardian::reserve_state(const control::ChainState& next) const {
+  control::DeviceState then = state_;
+  then.deltas = next.deltas;
+  then.size_sectors = next.size_sectors;
+  return control::reserve_state(then);
 }
 
 Status Guardian::pass_commit_point(const control::ChainState& next) {

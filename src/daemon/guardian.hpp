@@ -109,6 +109,7 @@ class Guardian {
   void device_attached(const Message& message);
   void change_chain(const Message& message);
   Status pass_commit_point(const control::ChainState& next);
+  [[nodiscard]] Status reserve_state(const control::ChainState& next) const;
   void begin_detach();
   void close(const std::string& released);
   void end(const Error& error);

@@ -411,8 +411,16 @@ Status Operations::grow_top(std::uint64_t size_sectors) {
   understand.writable = true;
   understand.allow_in_use = true;
   image::Delta top = TRY(image::Delta::open(std::move(file), image::Kind::Ploop1, understand));
-  TRY(image::grow_image(top, size_sectors));
-  return parts_.map.grow(engine::Device::map_bytes(size_sectors * kSectorSize, parts_.device.cluster_bytes()));
+  return image::grow_image(top, size_sectors);
+}
+
+/// A raw file that did not become larger for good is as long as it was. Other images have the new size once their header says so, and
+/// the device follows.
+void Operations::undo_growth() const {
+  if (parts_.spec.deltas.back().kind != control::ImageKind::Raw) return;
+  io::PosixFile& file = posix_file(parts_.device.delta(parts_.spec.deltas.size() - 1));
+  const Status undone = image::resize_raw(file, parts_.device.size_bytes(), kSectorSize);
+  if (!undone) log_error("{}", undone.error().message());
 }
 
 Operations::Job Operations::grow(Operations& self, control::Call call, Change change) {
@@ -427,12 +435,15 @@ Operations::Job Operations::grow(Operations& self, control::Call call, Change ch
     self.finish(call, status);
     co_return;
   }
-  status = device.seal_top();
+  // Room for the larger map before a file changes: without it the device could not go on with what the file is by then.
+  status = self.parts_.map.grow(engine::Device::map_bytes(change.size_sectors * kSectorSize, device.cluster_bytes()));
+  if (status) status = device.seal_top();
   if (status) status = self.grow_top(change.size_sectors);
   ChainState next = self.current();
   next.size_sectors = change.size_sectors;
   next.commit = change.commit;
   if (status) status = co_await self.commit(next);
+  if (!status) self.undo_growth();
   // Also after a failure: clusters of the top may have moved.
   const Status reopened = device.reopen(*std::move(lower), false, self.parts_.map.memory());
   if (status) status = reopened;

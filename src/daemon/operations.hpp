@@ -80,6 +80,7 @@ class Operations {
   Result<std::vector<image::Delta>> open_merge(ChainState& next);
   Status grow_lower(image::Delta& into) const;
   Status grow_top(std::uint64_t size_sectors);
+  void undo_growth() const;
   Status check_growth(std::uint64_t size_sectors) const;
   Result<std::vector<image::Delta>> open_lower(const std::vector<control::DeltaSpec>& lower) const;
   bool relock(std::size_t level);

@@ -56,6 +56,7 @@ void Shrinking::run(control::Call call) {
 Shrinking::Job Shrinking::discard(Shrinking& self, control::Call call, control::DiscardRange range) {
   std::uint64_t clusters = 0;
   int result = self.device_.writable() ? 0 : -EROFS;
+  if (self.device_.failed()) result = -EIO;
   while (result == 0) {
     const engine::Device::Run run = self.device_.first_run_in_top(range.offset, range.length, kDiscardStep);
     if (run.length == 0) break;

@@ -16,10 +16,10 @@ Status Tracking::owned_by(std::uint64_t connection) const {
 
 Result<std::string> Tracking::start(std::uint64_t connection) {
   struct stat st {};
-  if (file_status(device_.top_file().native_handle(), st) != 0)
-    return fail_errno(ExitCode::Stat, "look at the top image");
   control::TrackStart answer;
   answer.used_bytes = TRY(device_.top_used_bytes());
+  if (file_status(device_.top_file()->native_handle(), st) != 0)
+    return fail_errno(ExitCode::Stat, "look at the top image");
   TRY(device_.track_start());
   owner_ = connection;
   answer.granularity = device_.tracker().granularity();

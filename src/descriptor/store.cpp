@@ -26,7 +26,7 @@ Result<Disk> load(const std::string& path) {
   return TRY_CONTEXT("Can't parse " + canonical, parse(*content, directory_of(canonical)));
 }
 
-Status store(Disk& disk, const std::string& path) {
+Status store(Disk& disk, const std::string& path, const std::string& like) {
   if (disk.old_format()) {
     log(LogLevel::Progress, "{} is in old format: converting", path);
     log(LogLevel::Progress, "Changing {} to {}", disk.top_uuid, kTopUuid);
@@ -34,7 +34,7 @@ Status store(Disk& disk, const std::string& path) {
   }
   TRY(validate(disk));
   log(LogLevel::Progress, "Storing {}", path);
-  return write_file_atomic(path, serialize(disk), 0666);
+  return write_file_atomic(path, serialize(disk), 0644, like);
 }
 
 Result<Locked> lock_and_load(const std::string& path, const LockOptions& options) {

@@ -18,8 +18,9 @@ Result<Disk> load(const std::string& path);
 
 /// Replaces or creates the file: temporary file, fsync, rename, fsync of the directory. Logs "Storing PATH". A disk of
 /// the old format is converted first. The disk is validated; an inconsistent one is never written. ExitCode::Descriptor,
-/// ExitCode::Fsync, ExitCode::Rename...
-Status store(Disk& disk, const std::string& path);
+/// ExitCode::Fsync, ExitCode::Rename... Owner and mode are those of the file that is there, or of `like`, for a descriptor that is to take
+/// its place; nobody but the owner may write to a new one.
+Status store(Disk& disk, const std::string& path, const std::string& like = "");
 
 /// A descriptor read under its lock; the lock lives as long as this.
 struct Locked {

@@ -163,6 +163,32 @@ TEST_F(ChainTest, ALiveMergeMovesTheTopIntoTheLevelBelow) {
   }
 }
 
+// On a host in memory, where space is taken by writing and not before.
+TEST_F(ChainTest, AMergeWithoutSpaceLeavesADeviceThatFlushesAndCloses) {
+  immediate_ = true;
+  add_written_base();
+  add_image();
+  DeviceConfig config;
+  config.on_no_space = OnNoSpace::Fail;
+  open(std::move(config));
+  ASSERT_EQ(write(6 * kCluster, 4 * kCluster, 0x22), 0);
+  begin_merge({0});
+  files_[0]->set_options({.capacity = files_[0]->allocated_bytes()});
+  EXPECT_EQ(await([this] { return device_->drain_overlay(); }), -ENOSPC);
+  EXPECT_EQ(flush(), 0);
+  EXPECT_EQ(value_at(0, 4 * kCluster), 0x11);
+  EXPECT_EQ(value_at(6 * kCluster, 4 * kCluster), 0x22);
+  ASSERT_EQ(write(kCluster, 512, 0x33), 0) << "has its place";
+  EXPECT_EQ(flush(), 0);
+  EXPECT_EQ(hold(), 0);
+  device_->release();
+  files_[0]->set_options({});
+  finish_merge();
+  EXPECT_EQ(value_at(6 * kCluster, 4 * kCluster), 0x22);
+  EXPECT_EQ(value_at(kCluster, 512), 0x33);
+  close();
+}
+
 TEST_F(ChainTest, AFlushedWriteIntoAPulledClusterIsNotHiddenByTheFormerTop) {
   add_written_base();
   add_image();
@@ -248,6 +274,42 @@ TEST_F(ChainTest, ASuccessorLooksUpWhatALowerFileHasElsewhere) {
   EXPECT_EQ(value_at(kCluster, kCluster), 0x12);
   EXPECT_EQ(value_at(2 * kCluster, kCluster), 0x13);
   ASSERT_EQ(flush(), 0);
+  EXPECT_EQ(value_at(512, kCluster - 512), 0x11);
+  close();
+}
+
+TEST_F(ChainTest, ADeviceThatCantOpenItsFilesAgainFailsEverythingAndCloses) {
+  add_written_base();
+  add_image();
+  open();
+  ASSERT_EQ(write(0, 512, 0x22), 0);
+  std::vector<image::Delta> lower;
+  lower.push_back(reopen_image(0, false));
+  ASSERT_EQ(hold(), 0);
+  AlignedBuffer buffer(512);
+  Probe waiting;
+  submit(*device_, {Request::Op::Read, false, false, 0, 512, buffer.data()}, waiting);
+  ring_->run_all();
+  EXPECT_FALSE(waiting.done);
+  EXPECT_FALSE(device_->reopen(std::move(lower), false, std::as_writable_bytes(std::span(memory_).first(1))));
+  device_->release();
+  EXPECT_TRUE(waiting.done);
+  EXPECT_EQ(waiting.result, -EIO);
+  EXPECT_EQ(execute({Request::Op::Read, false, false, 0, 512, buffer.data()}), -EIO);
+  EXPECT_EQ(write(0, 512, 0x33), -EIO);
+  EXPECT_EQ(flush(), -EIO);
+  EXPECT_EQ(hold(), -EIO);
+  EXPECT_TRUE(device_->failed());
+  EXPECT_EQ(device_->first_run_in_top(0, kClusters * kCluster, kCluster).length, 0u);
+  EXPECT_FALSE(device_->top_used_bytes());
+  EXPECT_FALSE(device_->track_start());
+  EXPECT_FALSE(device_->close());
+  device_.reset();
+  // The files are as the hold left them: still in use, everything in the tables.
+  DeviceConfig successor;
+  successor.adopt_map = true;
+  open(std::move(successor));
+  EXPECT_EQ(value_at(0, 512), 0x22);
   EXPECT_EQ(value_at(512, kCluster - 512), 0x11);
   close();
 }

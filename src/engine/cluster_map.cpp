@@ -57,6 +57,7 @@ void PartialRecord::set_present(std::uint32_t first, std::uint32_t count) {
 }
 
 bool PartialRecord::all_present() const { return run(0, sectors_) == sectors_ && present(0); }
+bool PartialRecord::none_present() const { return run(0, sectors_) == sectors_ && !present(0); }
 
 std::uint32_t PartialRecord::run(std::uint32_t first, std::uint32_t limit) const {
   const bool value = present(first);

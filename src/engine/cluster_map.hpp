@@ -73,6 +73,7 @@ class PartialRecord {
   [[nodiscard]] bool present(std::uint32_t sector) const { return (bitmap()[sector / 64] >> (sector % 64) & 1) != 0; }
   void set_present(std::uint32_t first, std::uint32_t count);
   [[nodiscard]] bool all_present() const;
+  [[nodiscard]] bool none_present() const;
   /// Length of the run of sectors from `first` that are all present or all absent, at most `limit`.
   [[nodiscard]] std::uint32_t run(std::uint32_t first, std::uint32_t limit) const;
 

@@ -89,6 +89,8 @@ class Core {
   static constexpr std::size_t kMaxMoves = 16;
   /// Internal result: a cluster of the request is being moved; try again from the start, after waiting outside the phase.
   static constexpr int kMoving = -ERESTART;
+  /// Internal result: there is no space to fill a partial cluster, and as nothing had been written to it, it is none any more.
+  static constexpr int kUndone = -ENODATA;
 #ifdef PLOOP_SABOTAGE
   static constexpr std::size_t kMaxPagesPerCommit = 1;  // small disks shall see commits of several rounds
 #else
@@ -142,6 +144,7 @@ class Core {
 
   // hold.cpp
   static Task<int> hold(Core& self);
+  void give_up();
   void release();
   void take_held_requests(Core& from);
 
@@ -198,6 +201,7 @@ class Core {
   static Detached fill_in_background(Core& self, std::uint16_t record, FillGroup* group);
   static Task<int> fill_all(Core& self);
   void finish_partial(std::uint16_t record);
+  void undo_partial(std::uint16_t record);
   [[nodiscard]] bool any_partial() const { return partials_in_use_ > 0; }
 
   // commit.cpp

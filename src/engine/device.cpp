@@ -222,6 +222,7 @@ Detached Core::finish_work(Core& self, int* result, bool* done) {
 Status Core::close() {
   stop_waiting_ = true;
   if (!config_.writable) return {};
+  if (gone_) return fail(errno_error(ExitCode::Write, EIO, "The images could not be opened again after a change and stay marked in use"));
   int result = 0;
   bool done = false;
   finish_work(*this, &result, &done);
@@ -286,7 +287,7 @@ Status Device::reopen(std::vector<image::Delta> lower, bool overlay, std::span<s
   understand.writable = config.writable;
   understand.raw_cluster_sectors = static_cast<std::uint32_t>(old.cluster_bytes_ / kSectorSize);
   const image::Kind kind = old.top_delta().kind();
-  old.gone_ = true;
+  old.give_up();
   lower.push_back(TRY(image::Delta::open(old.top_delta().release_file(), kind, understand)));
   config.deltas = std::move(lower);
   auto next = std::make_unique<Core>(*old.ring_, std::move(config), *stats_);
@@ -327,7 +328,7 @@ CompactProgress Device::compact_progress() const { return core_->compact_progres
 
 Device::Run Device::first_run_in_top(std::uint64_t offset, std::uint64_t length, std::uint64_t most) const {
   const Core& core = *core_;
-  if (offset >= core.size_bytes_) return {};
+  if (core.gone_ || offset >= core.size_bytes_) return {};
   const std::uint64_t stop = offset + std::min(length, core.size_bytes_ - offset);
   const std::uint64_t end = stop >> core.cluster_shift_;
   std::uint64_t first = div_up(offset, core.cluster_bytes_);

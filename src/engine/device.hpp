@@ -114,7 +114,8 @@ class Device {
 
   /// While held: all levels below the top are exchanged, newly opened ones for the old; the top's file is read anew. With `overlay` a
   /// live merge begins: the last of `lower` is opened for writing and takes the writes, the present top is drained into it.
-  /// `map_memory` may be the old one or a larger one. An error leaves a device that answers EIO to everything.
+  /// `map_memory` may be the old one or a larger one. An error leaves a device that answers EIO to everything
+  /// and can only be closed.
   Status reopen(std::vector<image::Delta> lower, bool overlay, std::span<std::byte> map_memory);
 
   /// Awaitable, beside requests: moves everything out of the former top. 0, or -errno (then the merge can be tried again).
@@ -173,8 +174,9 @@ class Device {
   Status track_stop();
   void track_abort();
   [[nodiscard]] const Tracker& tracker() const;
-  /// For commands that have to know that a path still leads to the top's file. Valid while the device lives.
-  [[nodiscard]] const io::BlockFile& top_file() const;
+  /// For commands that have to know that a path still leads to the top's file. Valid until the levels change; null when reopen() has
+  /// failed.
+  [[nodiscard]] const io::BlockFile* top_file() const;
 
  private:
   Device();

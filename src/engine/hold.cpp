@@ -12,9 +12,17 @@ void Core::request_ended() {
   if (--active_ == 0 && held_) quiet_.wake_all(*ring_);
 }
 
+/// The files go elsewhere. Until another core takes over, and if none does for good, this one has nothing to work on.
+void Core::give_up() {
+  gone_ = true;
+  failed_ = true;
+  top_ = nullptr;
+}
+
 /// 0: nothing is in flight, the tables on disk say what the map says, and a successor would build its map from them. Else an error,
 /// and the device goes on as before: -ENOSPC when requests wait for space on the host, -EIO after a failure.
 Task<int> Core::hold(Core& self) {
+  if (self.gone_) co_return -EIO;
   self.held_ = true;
   int result = 0;
   while (self.active_ > 0 && result == 0) {

@@ -56,7 +56,7 @@ Task<int> Core::pull(Core& self, std::uint64_t cluster) {
     }
     if (!e.partial()) co_return 0;
     const int result = co_await fill(self, e.record());
-    if (result < 0) co_return result;
+    if (result < 0) co_return result == kUndone ? -ENOSPC : result;
   }
 }
 

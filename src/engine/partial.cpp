@@ -28,6 +28,17 @@ void Core::finish_partial(std::uint16_t index) {
   --partials_in_use_;
 }
 
+/// Nothing was written to the cluster, and there is no room for it: the lower level has it again, and flushes need no space for it.
+void Core::undo_partial(std::uint16_t index) {
+  PartialRecord record = map_.record(index);
+  const std::uint64_t cluster = record.guest_cluster();
+  const std::uint32_t image_cluster = map_.get(cluster).cluster();
+  map_.set(cluster, record.lower());
+  record.release();
+  --partials_in_use_;
+  release_cluster(cluster, image_cluster);
+}
+
 /// A write or partial zeroing of a partial cluster. -EAGAIN: the cluster changed its nature while waiting; look again.
 Task<int> Core::write_partial(Core& self, Piece piece) {
   const Entry e = self.map_.get(piece.cluster);
@@ -72,7 +83,7 @@ Task<int> Core::zero_partial(Core& self, std::uint64_t cluster) {
 }
 
 /// Completes one partial cluster from below. 0 also when somebody else did; a flush relies on it, so somebody else's attempt
-/// is waited for to its end and repeated when it failed.
+/// is waited for to its end and repeated when it failed. kUndone: there is nothing to complete any more.
 Task<int> Core::fill(Core& self, std::uint16_t index) {
   PartialState& state = self.partials_[index];
   if (!self.map_.record(index).in_use()) co_return 0;
@@ -90,10 +101,14 @@ Task<int> Core::fill(Core& self, std::uint16_t index) {
   }
   self.copies_[copy].busy = true;
   while (state.writers > 0) co_await state.changed.wait();
-  const int result = co_await fill_absent(self, index, self.copies_[copy].buffer.data());
+  int result = co_await fill_absent(self, index, self.copies_[copy].buffer.data());
+  const bool no_space = result == -ENOSPC || result == -EDQUOT;
   if (result == 0) {
     self.stats.fills.add();
     self.finish_partial(index);
+  } else if (no_space && self.map_.record(index).none_present()) {
+    self.undo_partial(index);
+    result = kUndone;
   }
   self.copies_[copy].busy = false;
   self.copy_released_.wake_all(*self.ring_);
@@ -139,7 +154,7 @@ Task<int> Core::take_record(Core& self, std::uint16_t* index) {
     }
     self.next_victim_ = static_cast<std::uint16_t>((self.next_victim_ + 1) % count);
     const int result = co_await fill(self, self.next_victim_);
-    if (result < 0) co_return result;
+    if (result < 0 && result != kUndone) co_return result;
   }
 }
 
@@ -152,7 +167,7 @@ struct FillGroup {
 
 Detached Core::fill_in_background(Core& self, std::uint16_t index, FillGroup* group) {
   const int result = co_await fill(self, index);
-  if (result < 0) group->result = result;
+  if (result < 0 && result != kUndone) group->result = result;
   if (--group->running == 0) group->ended.wake_all(*self.ring_);
 }
 

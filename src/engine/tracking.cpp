@@ -9,6 +9,7 @@ namespace ploop::engine {
 
 /// Length of the top's file as far as it is the device's.
 Result<std::uint64_t> Core::top_file_bytes() const {
+  if (gone_) return fail(errno_error(ExitCode::Stat, EIO, "The device has lost its images"));
   if (!top_is_raw_ && config_.writable) return allocator_.file_clusters() << cluster_shift_;
   const std::int64_t size = top_->size();
   if (size < 0)
@@ -17,6 +18,7 @@ Result<std::uint64_t> Core::top_file_bytes() const {
 }
 
 Result<std::uint64_t> Core::top_used_bytes() const {
+  if (gone_) return fail(errno_error(ExitCode::Stat, EIO, "The device has lost its images"));
   if (top_is_raw_ || !config_.writable) return top_file_bytes();
   return allocator_.used_end() << cluster_shift_;
 }
@@ -72,8 +74,8 @@ void Device::track_abort() {
 const Tracker& Device::tracker() const {
   return core_->tracker_;
 }
-const io::BlockFile& Device::top_file() const {
-  return *core_->top_;
+const io::BlockFile* Device::top_file() const {
+  return core_->top_;
 }
 
 }  // namespace ploop::engine

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <cstring>
 #include <memory>
 #include <string_view>
@@ -133,9 +134,11 @@ Result<PartitionRange> plan_partition(Sectors size, std::uint32_t cluster_sector
 }
 
 Status create_gpt(const std::string& device, std::uint32_t cluster_sectors) {
+  // Opened here: what the library opens it leaves open when writing fails, and a device that is open can't be detached.
+  const Fd file = TRY(open_file(device, O_RDWR, 0, ExitCode::ChangeGpt));
   Context context(fdisk_new_context());
   if (!context) return fail(ExitCode::Malloc, device + ": partition table");
-  int rc = fdisk_assign_device(context.get(), device.c_str(), 0);
+  int rc = fdisk_assign_device_by_fd(context.get(), file.get(), device.c_str(), 0);
   if (rc != 0) return table_error(rc, device, "open");
   const auto sector_size = static_cast<std::uint32_t>(fdisk_get_sector_size(context.get()));
   if (sector_size != kSectorSize)
@@ -147,12 +150,9 @@ Status create_gpt(const std::string& device, std::uint32_t cluster_sectors) {
   TRY(add_partition(context.get(), device, range));
   rc = fdisk_write_disklabel(context.get());
   if (rc != 0) return table_error(rc, device, "write");
-  // The table has to be durable before the file system is made inside. The library would sync all of the system's disks, and so wait for
-  // one that does not answer.
-  if (::fsync(fdisk_get_devfd(context.get())) != 0) return fail_errno(ExitCode::ChangeGpt, "sync " + device);
-  constexpr int kNoSync = 1;
-  rc = fdisk_deassign_device(context.get(), kNoSync);
-  if (rc != 0) return table_error(rc, device, "close");
+  // The table has to be durable before the file system is made inside. The library would sync all of the system's disks for that, and so
+  // wait for one that does not answer.
+  if (::fsync(file.get()) != 0) return table_error(-errno, device, "sync");
   return {};
 }
 

@@ -4,13 +4,17 @@
 #include <gtest/gtest.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <cstddef>
+#include <filesystem>
+#include <iterator>
 #include <string_view>
 #include <vector>
 
@@ -216,6 +220,28 @@ TEST(GptCreate, RefusesATooSmallDiskAndLeavesIt) {
   ASSERT_FALSE(made);
   EXPECT_EQ(made.error().code, ExitCode::Param);
   EXPECT_THAT(bytes_at(disk, 0, 4096), testing::Each(0U));
+}
+
+// A device that somebody has open can't be detached.
+TEST(GptCreate, AFailureLeavesTheDeviceClosed) {
+  const ScratchDirectory scratch;
+  const std::string disk = scratch.sparse_file("disk", 64 * kMiB);
+  const auto open_files = [] {
+    const std::filesystem::directory_iterator files("/proc/self/fd");
+    return std::distance(begin(files), end(files));
+  };
+  const auto before = open_files();
+  ::signal(SIGXFSZ, SIG_IGN);
+  rlimit limit{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &limit), 0);
+  const rlimit small{512, limit.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  const Status made = create_gpt(disk, 2048);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+  ::signal(SIGXFSZ, SIG_DFL);
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.error().code, ExitCode::ChangeGpt);
+  EXPECT_EQ(open_files(), before);
 }
 
 TEST(GptRead, DiskWithoutTableIsTheFileSystemItself) {

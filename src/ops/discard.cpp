@@ -18,6 +18,8 @@ namespace ploop::ops {
 namespace {
 
 constexpr std::uint64_t kFirstRoundClusters = 32;
+/// No file system has reason to refuse pieces of this size.
+constexpr std::uint64_t kSmallestPiece = 4096;
 
 Result<struct stat> top_file(const MountedDisk& disk) {
   struct stat info {};
@@ -35,18 +37,27 @@ Result<std::uint64_t> defragment(const MountedDisk& disk) {
   return after > before ? after - before : 0;
 }
 
+/// False: the file system has no piece as long as that, which some say with EINVAL. That of ext4 is a block group at most: 8 MiB where
+/// blocks have 1 KiB.
+Result<bool> trim(const MountedDisk& disk, std::uint64_t piece) {
+  log(LogLevel::Command, "Trying to find free extents bigger than {} bytes", piece);
+  const auto trimmed = fs::trim_free_space(disk.directory, Bytes{piece});
+  if (trimmed) return true;
+  if (trimmed.error().sys_errno == EINVAL && piece > kSmallestPiece) return false;
+  return fail(trimmed.error());
+}
+
 /// Large pieces first: they are cheap and often enough.
 Status trim_rounds(const MountedDisk& disk, control::Client& client, std::uint64_t min_bytes, std::uint64_t enough_clusters) {
   std::uint64_t piece = std::max(kFirstRoundClusters * disk.cluster_bytes(), min_bytes);
-  for (;;) {
-    if (cancel_requested()) return {};
-    log(LogLevel::Command, "Trying to find free extents bigger than {} bytes", piece);
-    const auto trimmed = fs::trim_free_space(disk.directory, Bytes{piece});
-    if (!trimmed) return fail(trimmed.error());
-    if (piece == min_bytes) return {};
-    if (enough_clusters != ~std::uint64_t{0} && TRY(client.compact(0)).left >= enough_clusters) return {};
-    piece = std::max(piece / 2, min_bytes);
+  while (!cancel_requested()) {
+    const bool trimmed = TRY(trim(disk, piece));
+    if (piece <= min_bytes && (trimmed || min_bytes > disk.cluster_bytes())) return {};
+    if (trimmed && enough_clusters != ~std::uint64_t{0} && TRY(client.compact(0)).left >= enough_clusters) return {};
+    // Of a cluster that is longer than all of them, blocks can be given back.
+    piece = piece > min_bytes ? std::max(piece / 2, min_bytes) : piece / 2;
   }
+  return {};
 }
 
 Status discard_mounted(const MountedDisk& disk, const DiscardOptions& options) {

@@ -111,8 +111,9 @@ Result<Plan> make_plan(const InitOptions& options) {
 Status clear_interrupted(const Plan& plan) {
   for (const DeviceState& device : TRY(if_visible(devices_using(plan.work_image)))) {
     for (const fs::MountPoint& mount : TRY(mounts_of(device))) TRY(fs::unmount_filesystem(mount));
-    // Its mkfs may still be running, without a parent; that ends soon.
-    TRY(detach(device));
+    // Its mkfs may still be running, without a parent; that ends soon. What could not be written back does not matter.
+    const Status detached = detach(device);
+    if (!detached && !TRY(devices_using(plan.work_image)).empty()) return detached;
   }
   if (half_published(plan)) ::unlink(plan.image.c_str());
   if (::unlink(plan.work_image.c_str()) == 0) log(LogLevel::Command, "Dropping image {}", plan.work_image);

@@ -89,7 +89,9 @@ Status publish(const std::string& from, const std::string& to) {
   if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) != 0) {
     return fail_errno(errno == EEXIST ? ExitCode::Param : ExitCode::Rename, "Can't merge to new image " + to);
   }
-  return sync_parent_directory(to);
+  const Status synced = sync_parent_directory(to);
+  if (!synced) ::unlink(to.c_str());
+  return synced;
 }
 
 Result<image::CopyTotals> merge_to_new(const MergeFiles& request, const std::vector<Delta>& sources) {

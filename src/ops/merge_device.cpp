@@ -1,5 +1,7 @@
 #include "ops/merge_device.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <vector>
 
@@ -51,6 +53,10 @@ Status merge_nodes_of(const DeviceState& device, const LevelRange& levels, const
   return snapshot_merge(options);
 }
 
+bool is_used(const DeviceState& device, const std::string& image) {
+  return std::ranges::any_of(device.deltas, [&](const DeltaSpec& delta) { return delta.path == image; });
+}
+
 /// Levels below the top go into `low`, or with it into a new file. The device reads the old files until it gets the new list.
 Status merge_lower(int number, std::vector<DeltaSpec>& deltas, std::size_t low, std::size_t high, const MergeDeviceRequest& request) {
   Client client = TRY(Client::connect(number));
@@ -74,10 +80,18 @@ Status merge_lower(int number, std::vector<DeltaSpec>& deltas, std::size_t low, 
     };
   }
   TRY(merge_files(files));
+  Rollback rollback;
+  if (to_new) rollback.add([&files] { ::unlink(files.new_image.c_str()); });
   lower.erase(lower.begin() + static_cast<std::ptrdiff_t>(low) + 1, lower.begin() + static_cast<std::ptrdiff_t>(high) + 1);
   if (to_new) lower[low] = {files.new_image};
   Client successor = TRY(Client::connect(number));  // of a worker that died meanwhile
-  TRY(successor.set_lower(deltas, lower, {}));
+  if (const Status exchanged = successor.set_lower(deltas, lower, {}); !exchanged) {
+    // Who did not hear the answer does not know whether the device has the file by now.
+    const auto now = device_by_name(device_path(number));
+    if (!now || is_used(*now, files.new_image)) rollback.commit();
+    return exchanged;
+  }
+  rollback.commit();
   lower.push_back(deltas.back());
   deltas = std::move(lower);
   return {};

@@ -156,7 +156,7 @@ std::string staged_path(const std::string& descriptor_path) {
 }
 
 Status stage_descriptor(descriptor::Disk& disk, const std::string& descriptor_path) {
-  return descriptor::store(disk, staged_path(descriptor_path));
+  return descriptor::store(disk, staged_path(descriptor_path), descriptor_path);
 }
 
 Status commit_descriptor(const std::string& descriptor_path, Rollback& rollback) {

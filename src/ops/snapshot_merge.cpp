@@ -184,6 +184,9 @@ Status run_step(Work work, const Step& step, Place place, const DiskUse& use) {
   // A merge that is resumed has its data in the lower file already.
   if (!step.resume)
     rollback.add([&] { ignore(remove_intent(work.path), "the first error is the one to report"); });
+  if (!step.new_file.empty()) {
+    rollback.add([&] { ignore(remove_image(work.path, step.new_file), "the first error is the one to report"); });
+  }
   rollback.add([&] { ignore(unstage_descriptor(work.path), "the first error is the one to report"); });
   TRY(stage_descriptor(next, work.path));
   if (place == Place::Stopped) TRY(run_stopped(work, step, rollback));

@@ -145,3 +145,27 @@ attach -m "$mnt" "$dd"
 manifest "$mnt" >"$scratch/now"
 must cmp "$scratch/files" "$scratch/now"
 must ploop umount "$dd"
+
+[ "$type" != xfs ] || exit 0
+step "discard where a group of blocks is smaller than the pieces that are looked for first, and than a cluster"
+for cluster in 2048 32768; do
+  rm -rf "$scratch/blocks"
+  mkdir "$scratch/blocks"
+  dd=$scratch/blocks/DiskDescriptor.xml
+  must ploop init -s 300M -b $cluster -B 1024 "$scratch/blocks/root.hdd"
+  attach -m "$mnt" "$dd"
+  head -c 120M /dev/urandom >"$mnt/ballast" || fail "the disk is too small"
+  sync -f "$mnt"
+  before=$(allocated "$scratch/blocks/root.hdd")
+  rm "$mnt/ballast"
+  sync -f "$mnt"
+  must_fail 38 "Can't shrink by less than" ploop balloon discard --to-free 4k "$dd"
+  must ploop balloon discard "$dd"
+  # No discard covers a cluster that is longer than a group: its blocks go back, and the file stays as long as it is.
+  after=$(allocated "$scratch/blocks/root.hdd")
+  echo "   allocated: $before -> $after bytes"
+  [ $((before - after)) -gt $((60 << 20)) ] || fail "not enough was given back: $before -> $after"
+  must ploop balloon discard --min-block 64M "$dd"
+  must ploop umount "$dd"
+  check_image "$scratch/blocks/root.hdd"
+done

@@ -8,8 +8,8 @@ README.md has the time that each script takes in a guest.
 GUESTS = (("6.1", "fuse"), ("6.12", "fuse"), ("6.12", "ublk"), ("sid", "fuse"), ("sid", "ublk"))
 
 # Scripts that provoke I/O errors, so the guest's kernel may speak of some.
-PROVOKES_IO_ERRORS = {"bad_input.sh", "copy.sh", "deaths.sh", "kill_command.sh", "kill_daemon.sh", "kill_daemon_snapshots.sh",
-                      "kill_files.sh", "kill_resize.sh", "kill_snapshots.sh", "poisoned.sh"}
+PROVOKES_IO_ERRORS = {"bad_input.sh", "copy.sh", "deaths.sh", "full_host.sh", "kill_command.sh", "kill_daemon.sh",
+                      "kill_daemon_snapshots.sh", "kill_files.sh", "kill_resize.sh", "kill_snapshots.sh", "poisoned.sh"}
 
 FULL = (
     "tutorial.sh",
@@ -44,6 +44,7 @@ FULL = (
     "hidden_mounts.sh ext4",
     "mount_helper.sh",
     "bad_input.sh",
+    "full_host.sh",
     "grow_load.sh",
     "live_files.sh",
     "online_snapshots.sh",
