@@ -85,8 +85,8 @@ Status sync_parent_directory(const std::string& path) {
 
 namespace {
 
-/// A file without a name in the directory: whoever is killed while it is written leaves nothing. An invalid one where the file
-/// system can't.
+/// A file without a name in the directory: whoever is killed while it is written leaves nothing. An invalid
+/// one where the file system can't.
 Fd open_nameless(const std::string& directory, unsigned mode) {
   return Fd{::open(directory.c_str(), O_WRONLY | O_TMPFILE | O_CLOEXEC, mode)};
 }

@@ -12,7 +12,8 @@ Json commit_to_json(const CommitPoint& commit) {
 
 Result<CommitPoint> commit_from_json(const Json& object) {
   const auto commit = object.find("commit");
-  if (commit == object.end() || !commit->is_object() || !commit->contains("from") || !commit->contains("to")) {
+  if (commit == object.end() || !commit->is_object() || !commit->contains("from") ||
+      !commit->contains("to")) {
     return fail(ExitCode::Protocol, "\"commit\" is missing or incomplete");
   }
   CommitPoint point;
@@ -29,7 +30,8 @@ Result<CommitPoint> commit_from_json(const Json& object) {
 Result<std::vector<DeltaSpec>> absolute_deltas_from_json(const Json& object) {
   std::vector<DeltaSpec> deltas = TRY(deltas_from_json(object));
   for (const DeltaSpec& delta : deltas) {
-    if (!delta.path.starts_with('/')) return fail(ExitCode::Param, "Image path is not absolute: " + delta.path);
+    if (!delta.path.starts_with('/'))
+      return fail(ExitCode::Param, "Image path is not absolute: " + delta.path);
   }
   return deltas;
 }
@@ -39,8 +41,10 @@ Result<std::vector<std::string>> paths_from_json(const Json& object) {
   std::vector<std::string> paths;
   const auto known = object.find("known");
   if (known == object.end()) return paths;
-  if (!known->is_array() || known->size() > kMaxDeltas) return fail(ExitCode::Protocol, "\"known\" is no list of images");
-  for (const Json& path : *known) paths.push_back(TRY(bytes_from_json(path, "known")));
+  if (!known->is_array() || known->size() > kMaxDeltas)
+    return fail(ExitCode::Protocol, "\"known\" is no list of images");
+  for (const Json& path : *known)
+    paths.push_back(TRY(bytes_from_json(path, "known")));
   return paths;
 }
 
@@ -48,13 +52,15 @@ Result<std::vector<std::string>> paths_from_json(const Json& object) {
 
 std::vector<std::string> paths_of(const std::vector<DeltaSpec>& deltas) {
   std::vector<std::string> paths;
-  for (const DeltaSpec& delta : deltas) paths.push_back(delta.path);
+  for (const DeltaSpec& delta : deltas)
+    paths.push_back(delta.path);
   return paths;
 }
 
 std::string encode_chain_change(const ChainChange& change) {
   Json known = Json::array();
-  for (const std::string& path : change.known) known.push_back(bytes_to_json(path));
+  for (const std::string& path : change.known)
+    known.push_back(bytes_to_json(path));
   return to_line(Json{{"deltas", deltas_to_json(change.deltas)},
                       {"known", std::move(known)},
                       {"size_sectors", change.size_sectors},
@@ -92,8 +98,9 @@ Result<ChainState> decode_chain_state(std::string_view text) {
 }
 
 std::string encode_permission(const Permission& permission) {
-  return to_line(
-      Json{{"deltas", deltas_to_json(permission.deltas)}, {"merge", permission.merge}, {"commit", commit_to_json(permission.commit)}});
+  return to_line(Json{{"deltas", deltas_to_json(permission.deltas)},
+                      {"merge", permission.merge},
+                      {"commit", commit_to_json(permission.commit)}});
 }
 
 Result<Permission> decode_permission(std::string_view text) {

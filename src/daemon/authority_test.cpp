@@ -69,7 +69,8 @@ TEST_F(AuthorityTest, ACommandAllowsItsFilesAndItsCommitPoint) {
   EXPECT_TRUE(authority_.may_become(with_new_top("/vol/new", {})));
   EXPECT_FALSE(authority_.may_become(with_new_top("/etc/shadow", commit_)));
   EXPECT_FALSE(authority_.may_become(with_new_top("/vol/new", {"/etc/shadow", "/etc/passwd"})));
-  EXPECT_FALSE(authority_.may_become(with_new_top("/vol/new", {commit_.to, commit_.from}))) << "the other way round";
+  EXPECT_FALSE(authority_.may_become(with_new_top("/vol/new", {commit_.to, commit_.from})))
+      << "the other way round";
   EXPECT_FALSE(authority_.may_open("/etc/shadow", false));
   EXPECT_FALSE(authority_.may_open("/vol/base", true));
 }
@@ -123,7 +124,8 @@ TEST_F(AuthorityTest, WhatWasAllowedEndsWithTheAnswer) {
 TEST_F(AuthorityTest, WhatADeadCommandAllowedEndsWithTheNextCommand) {
   authority_.allow(1, {{new_top_}, false, commit_});
   authority_.closed(1);
-  EXPECT_TRUE(authority_.may_become(with_new_top("/vol/new", commit_))) << "the worker may be just about to ask";
+  EXPECT_TRUE(authority_.may_become(with_new_top("/vol/new", commit_)))
+      << "the worker may be just about to ask";
   authority_.allow(2, {{}, true, {}});
   EXPECT_FALSE(authority_.may_become(with_new_top("/vol/new", commit_)));
 }
@@ -147,7 +149,8 @@ class FileDeskTest : public testing::Test {
     std::ofstream(path("secret")) << "secret";
     std::filesystem::create_symlink(path("secret"), path("link"));
     ASSERT_EQ(::mkfifo(path("fifo").c_str(), 0600), 0);
-    for (const char* name : {"top", "link", "fifo", "absent"}) order_.deltas.push_back({path(name), ImageKind::Raw, false});
+    for (const char* name : {"top", "link", "fifo", "absent"})
+      order_.deltas.push_back({path(name), ImageKind::Raw, false});
     auto ends = Channel::pair().value();
     desk_.emplace(authority_, std::move(ends.first));
     worker_ = std::move(ends.second);
@@ -161,7 +164,8 @@ class FileDeskTest : public testing::Test {
     return worker_.wait(1000).value();
   }
   Message open(const std::string& file) {
-    return ask("open", control::to_line(control::Json{{"path", file}, {"writable", true}, {"direct", false}}));
+    return ask("open",
+               control::to_line(control::Json{{"path", file}, {"writable", true}, {"direct", false}}));
   }
   std::string directory_;
   AttachSpec order_;
@@ -179,8 +183,8 @@ TEST_F(FileDeskTest, HandsOutWhatTheOrderNames) {
 }
 
 TEST_F(FileDeskTest, RefusesEverythingElse) {
-  for (const std::string& file : {std::string("/etc/shadow"), path("secret"), path("link"), path("fifo"), path("absent"),
-                                  std::string("/dev/null"), directory_ + "/./top"}) {
+  for (const std::string& file : {std::string("/etc/shadow"), path("secret"), path("link"), path("fifo"),
+                                  path("absent"), std::string("/dev/null"), directory_ + "/./top"}) {
     const Message answer = open(file);
     EXPECT_EQ(answer.name, "error") << file;
     EXPECT_FALSE(answer.descriptor) << file;
@@ -199,7 +203,8 @@ TEST_F(FileDeskTest, TheWorkersEndGetsAFileItCanLock) {
   // The worker's end waits for the answer, so the desk needs somebody else to work at it.
   GuardianFiles files{std::move(worker_)};
   std::thread guardian([this] {
-    for (int i = 0; i < 2; ++i) desk_->answer(desk_->channel().wait(5000).value());
+    for (int i = 0; i < 2; ++i)
+      desk_->answer(desk_->channel().wait(5000).value());
   });
   auto file = files.open(path("top"), true, true);
   auto refused = files.open("/etc/shadow", false, false);

@@ -27,15 +27,16 @@ Result<std::string> path_of(const control::Json& request) {
 bool same_file(const std::string& a, const std::string& b) {
   struct stat first {};
   struct stat second {};
-  return a == b || (::stat(a.c_str(), &first) == 0 && ::stat(b.c_str(), &second) == 0 && first.st_dev == second.st_dev &&
-                    first.st_ino == second.st_ino);
+  return a == b || (::stat(a.c_str(), &first) == 0 && ::stat(b.c_str(), &second) == 0 &&
+                    first.st_dev == second.st_dev && first.st_ino == second.st_ino);
 }
 
 std::string describe_user(const std::string& path) {
   if (const auto devices = control::list_devices()) {
     for (const control::DeviceState& device : *devices) {
       for (const control::DeltaSpec& delta : device.deltas) {
-        if (same_file(delta.path, path)) return "Image " + path + " already used by device " + device_path(device.number);
+        if (same_file(delta.path, path))
+          return "Image " + path + " already used by device " + device_path(device.number);
       }
     }
   }
@@ -44,7 +45,8 @@ std::string describe_user(const std::string& path) {
 
 }  // namespace
 
-FileDesk::FileDesk(const Authority& authority, Channel worker) : authority_(&authority), worker_(std::move(worker)) {
+FileDesk::FileDesk(const Authority& authority, Channel worker)
+    : authority_(&authority), worker_(std::move(worker)) {
   // A worker that asks and does not listen must not hold up the guardian for ever.
   const timeval patience{kSendPatienceSeconds, 0};
   ::setsockopt(worker_.fd(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
@@ -55,7 +57,8 @@ void FileDesk::answer(const Message& request) {
   if (request.name == "open") done = open(request.body);
   if (request.name == "user") done = user(request.body);
   if (done) return;
-  ignore(worker_.send("error", control::encode_error_object(done.error())), "a dead worker is noticed by its end");
+  ignore(worker_.send("error", control::encode_error_object(done.error())),
+         "a dead worker is noticed by its end");
 }
 
 Status FileDesk::open(const std::string& body) {

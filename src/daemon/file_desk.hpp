@@ -1,4 +1,5 @@
-// The guardian's end of the file channel: opens for the worker what Authority allows. See file_source.hpp for the messages.
+// The guardian's end of the file channel: opens for the worker what Authority allows. See file_source.hpp for
+// the messages.
 #pragma once
 
 #include <string>

@@ -1,10 +1,13 @@
 // Where a process that may not use paths gets files from. The worker asks its guardian over the file channel:
 //
-//   worker -> guardian   open {path, writable, direct}     guardian -> worker   opened {direct} + descriptor, direct {} + descriptor (if
-//                                                                               `direct` says so), or error {...}
+//   worker -> guardian   open {path, writable, direct}     guardian -> worker   opened {direct} + descriptor,
+//   direct {} + descriptor (if
+//                                                                               `direct` says so), or error
+//                                                                               {...}
 //   worker -> guardian   user {path}                       guardian -> worker   user {message}
 //
-// The guardian keeps no copy of what it opened: the end of the last descriptor, and of its I/O, is the end of the locks on the file.
+// The guardian keeps no copy of what it opened: the end of the last descriptor, and of its I/O, is the end of
+// the locks on the file.
 #pragma once
 
 #include <memory>
@@ -23,8 +26,10 @@ class FileSource {
  public:
   virtual ~FileSource() = default;
   /// `direct`: the ring will use it. ExitCode::Open and the like; the caller locks it before reading.
-  virtual Result<std::unique_ptr<io::PosixFile>> open(const std::string& path, bool writable, bool direct) = 0;
-  /// The error for a file that somebody else has locked, with the device that uses it if there is one. ExitCode::Mount.
+  virtual Result<std::unique_ptr<io::PosixFile>> open(const std::string& path, bool writable,
+                                                      bool direct) = 0;
+  /// The error for a file that somebody else has locked, with the device that uses it if there is one.
+  /// ExitCode::Mount.
   virtual Error busy(const std::string& path) = 0;
 };
 
@@ -57,7 +62,8 @@ class PreparedFiles final : public FileSource {
   std::vector<Prepared> files_;
 };
 
-/// Opens for another process, which is not trusted to name a file that is not one: no symbolic link at the end, a regular file, never made.
+/// Opens for another process, which is not trusted to name a file that is not one: no symbolic link at the
+/// end, a regular file, never made.
 Result<io::PosixDescriptors> open_confined(const std::string& path, bool writable, bool direct);
 
 }  // namespace ploop::daemon

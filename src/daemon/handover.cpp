@@ -24,12 +24,15 @@ constexpr std::string_view kWhat = "state of a running device";
 
 Result<std::string> object_field(const Json& json, const char* name) {
   const auto found = json.find(name);
-  if (found == json.end() || !found->is_object()) return fail(ExitCode::Protocol, std::string("\"") + name + "\" is missing");
+  if (found == json.end() || !found->is_object())
+    return fail(ExitCode::Protocol, std::string("\"") + name + "\" is missing");
   return control::to_line(*found);
 }
 
 /// Of texts that this program made itself.
-Json parsed(const std::string& object) { return Json::parse(object, nullptr, false); }
+Json parsed(const std::string& object) {
+  return Json::parse(object, nullptr, false);
+}
 
 }  // namespace
 
@@ -57,7 +60,9 @@ Result<Handover> decode_handover(std::string_view text) {
   const Json json = TRY(control::parse_object(text, kWhat));
   if (TRY(control::number_field<int>(json, "format")) != kFormat ||
       TRY(control::unsigned_field(json, "map_layout")) != engine::Device::map_layout()) {
-    return fail(ExitCode::Protocol, "This program has another idea of a running device; unmount and mount the disk to change programs");
+    return fail(
+        ExitCode::Protocol,
+        "This program has another idea of a running device; unmount and mount the disk to change programs");
   }
   Handover h;
   h.program = TRY(control::string_field(json, "program"));
@@ -99,7 +104,8 @@ int answer_can_take_over(int text, int answer, std::string_view version) {
 }
 
 int tell_answer(int answer, const Status& could, std::string_view version) {
-  const std::string line = could ? control::to_line({{"program", std::string(version)}}) : control::encode_outcome(could);
+  const std::string line =
+      could ? control::to_line({{"program", std::string(version)}}) : control::encode_outcome(could);
   const bool told = write_all(answer, line + "\n", "answer").has_value();
   return told && could ? 0 : 1;
 }

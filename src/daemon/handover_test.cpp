@@ -11,7 +11,8 @@ namespace {
 Handover sample() {
   Handover h;
   h.program = "1.2.3";
-  h.spec.deltas = {{"/disk/base", control::ImageKind::Raw, true}, {"/disk/top \xff", control::ImageKind::Ploop1, false}};
+  h.spec.deltas = {{"/disk/base", control::ImageKind::Raw, true},
+                   {"/disk/top \xff", control::ImageKind::Ploop1, false}};
   h.spec.component = "x";
   h.state.number = 7;
   h.state.guardian_pid = 42;
@@ -59,7 +60,8 @@ TEST(Handover, AnotherFormatOrLayoutOfTheMapIsRefused) {
 
 TEST(Handover, BrokenTextsAreRefused) {
   const std::string text = encode_handover(sample());
-  for (std::size_t length = 0; length < text.size(); length += 7) EXPECT_FALSE(decode_handover(text.substr(0, length)));
+  for (std::size_t length = 0; length < text.size(); length += 7)
+    EXPECT_FALSE(decode_handover(text.substr(0, length)));
   for (const char* member : {"lock", "spec", "state", "side", "keeper_pid", "previous"}) {
     EXPECT_FALSE(decode_handover(replaced(text, std::string("\"") + member + "\":", "\"other\":"))) << member;
   }

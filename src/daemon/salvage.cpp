@@ -7,8 +7,8 @@
 
 #include "base/log.hpp"
 #include "base/subprocess.hpp"
-#include "daemon/images.hpp"
 #include "daemon/file_source.hpp"
+#include "daemon/images.hpp"
 #include "daemon/live_map.hpp"
 #include "daemon/sandbox.hpp"
 #include "engine/device.hpp"
@@ -23,7 +23,8 @@ constexpr unsigned kRingDepth = 64;
 
 /// In the child: descriptors first, then the sandbox, and only then a byte of an image.
 Status salvage_confined(const control::AttachSpec& spec, const Fd& map) {
-  // What the guardian has open is none of its business. Nothing is closed twice: the process ends without destructors.
+  // What the guardian has open is none of its business. Nothing is closed twice: the process ends without
+  // destructors.
   const auto map_fd = static_cast<unsigned>(map.get());
   if (map_fd > STDERR_FILENO + 1) ::close_range(STDERR_FILENO + 1, map_fd - 1, 0);
   ::close_range(map_fd + 1, ~0u, 0);

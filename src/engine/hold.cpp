@@ -1,5 +1,5 @@
-// Standing still: new requests wait in a queue, the running ones end, everything becomes durable. Then the files may be changed
-// or exchanged, and release() lets the queue in.
+// Standing still: new requests wait in a queue, the running ones end, everything becomes durable. Then the
+// files may be changed or exchanged, and release() lets the queue in.
 
 #include <cerrno>
 
@@ -12,8 +12,9 @@ void Core::request_ended() {
   if (--active_ == 0 && held_) quiet_.wake_all(*ring_);
 }
 
-/// 0: nothing is in flight, the tables on disk say what the map says, and a successor would build its map from them. Else an error,
-/// and the device goes on as before: -ENOSPC when requests wait for space on the host, -EIO after a failure.
+/// 0: nothing is in flight, the tables on disk say what the map says, and a successor would build its map
+/// from them. Else an error, and the device goes on as before: -ENOSPC when requests wait for space on the
+/// host, -EIO after a failure.
 Task<int> Core::hold(Core& self) {
   self.held_ = true;
   int result = 0;
@@ -24,8 +25,10 @@ Task<int> Core::hold(Core& self) {
   // Twice: what the first flush freed is on its way back meanwhile and may touch the files.
   for (int i = 0; i < 2 && result == 0; ++i) {
     result = co_await flush(self);
-    while (self.committing_) co_await self.committed_.wait();
-    while (self.reclaim_running_) co_await self.reclaimed_.wait();
+    while (self.committing_)
+      co_await self.committed_.wait();
+    while (self.reclaim_running_)
+      co_await self.reclaimed_.wait();
   }
   if (result == 0 && (self.failed_ || (self.config_.writable && self.needs_commit()))) result = -EIO;
   if (result < 0) {
@@ -58,7 +61,8 @@ void Core::take_held_requests(Core& from) {
   held_ = true;
   held_first_ = from.held_first_;
   held_last_ = from.held_last_;
-  for (ExecuteAwaiter* a = held_first_; a != nullptr; a = a->next_held) a->core = this;
+  for (ExecuteAwaiter* a = held_first_; a != nullptr; a = a->next_held)
+    a->core = this;
   from.held_first_ = nullptr;
   from.held_last_ = nullptr;
 }

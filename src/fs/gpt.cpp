@@ -147,8 +147,8 @@ Status create_gpt(const std::string& device, std::uint32_t cluster_sectors) {
   TRY(add_partition(context.get(), device, range));
   rc = fdisk_write_disklabel(context.get());
   if (rc != 0) return table_error(rc, device, "write");
-  // The table has to be durable before the file system is made inside. The library would sync all of the system's disks, and so wait for
-  // one that does not answer.
+  // The table has to be durable before the file system is made inside. The library would sync all of the
+  // system's disks, and so wait for one that does not answer.
   if (::fsync(fdisk_get_devfd(context.get())) != 0) return fail_errno(ExitCode::ChangeGpt, "sync " + device);
   rc = fdisk_deassign_device(context.get(), 1);
   if (rc != 0) return table_error(rc, device, "close");

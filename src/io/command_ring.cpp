@@ -29,7 +29,8 @@ CommandRing::~CommandRing() {
   if (initialised_) io_uring_queue_exit(&ring_);
 }
 
-int CommandRing::run(int fd, std::uint32_t opcode, std::span<const std::byte> body, std::chrono::milliseconds patience) {
+int CommandRing::run(int fd, std::uint32_t opcode, std::span<const std::byte> body,
+                     std::chrono::milliseconds patience) {
   io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
   if (sqe == nullptr || body.size() > kMaxBody) return -EINVAL;
   const std::uint64_t id = next_id_++;

@@ -20,12 +20,17 @@ namespace {
 
 constexpr std::size_t kMaxNote = 8u << 20;
 
-std::string notes_directory() { return run_directory() + "/stopped"; }
-std::string note_path(int number) { return notes_directory() + "/ploop" + std::to_string(number); }
+std::string notes_directory() {
+  return run_directory() + "/stopped";
+}
+std::string note_path(int number) {
+  return notes_directory() + "/ploop" + std::to_string(number);
+}
 
 tl::unexpected<Error> no_device(const std::string& name) {
-  return fail(errno_error(ExitCode::Device, ENOENT,
-                          "Can't open device " + name + ": nothing is stopped there; 'ploop mount' attaches a disk"));
+  return fail(
+      errno_error(ExitCode::Device, ENOENT,
+                  "Can't open device " + name + ": nothing is stopped there; 'ploop mount' attaches a disk"));
 }
 
 Result<int> number_of(const std::string& name) {
@@ -54,7 +59,8 @@ control::AttachSpec spec_of(const DeviceState& state) {
 
 Status remember(const control::AttachSpec& spec) {
   const std::string directory = notes_directory();
-  if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) return fail_errno(ExitCode::Create, "make " + directory);
+  if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST)
+    return fail_errno(ExitCode::Create, "make " + directory);
   return write_file_atomic(note_path(spec.device_number), control::encode_attach_spec(spec) + "\n", 0600);
 }
 
@@ -77,14 +83,18 @@ Status refuse_changed(const control::AttachSpec& spec) {
   if (spec.descriptor.empty() || spec.read_only) return {};
   const auto disk = descriptor::load(spec.descriptor);
   descriptor::PathPolicy same_files;  // whatever was permitted when it was attached
-  for (const control::DeltaSpec& delta : spec.deltas) same_files.allow_external.push_back(delta.path);
+  for (const control::DeltaSpec& delta : spec.deltas)
+    same_files.allow_external.push_back(delta.path);
   if (disk) {
     const auto now = chain_deltas(*disk, disk->top_uuid, same_files);
-    const auto same = [](const control::DeltaSpec& a, const control::DeltaSpec& b) { return a.path == b.path; };
+    const auto same = [](const control::DeltaSpec& a, const control::DeltaSpec& b) {
+      return a.path == b.path;
+    };
     if (now && std::ranges::equal(*now, spec.deltas, same)) return {};
   }
-  return fail(ExitCode::DeviceIoctl, "The images of " + spec.descriptor +
-                                         " are not those that were stopped; use 'ploop mount' and 'ploop clear -d'");
+  return fail(ExitCode::DeviceIoctl,
+              "The images of " + spec.descriptor +
+                  " are not those that were stopped; use 'ploop mount' and 'ploop clear -d'");
 }
 
 }  // namespace
@@ -118,11 +128,13 @@ Status clear_device(const std::string& device) {
 
 Status delete_level(const std::string& device, std::size_t level) {
   const int number = TRY(number_of(device));
-  TRY(refuse_running(device, number, "a running device loses levels by 'ploop merge -d', which also detaches them"));
+  TRY(refuse_running(device, number,
+                     "a running device loses levels by 'ploop merge -d', which also detaches them"));
   control::AttachSpec spec = TRY(recall(device));
   if (level + 1 != spec.deltas.size()) {
-    return fail(ExitCode::DeviceIoctl, "Can't detach level " + std::to_string(level) + " of " + device + ": only the top, " +
-                                           std::to_string(spec.deltas.size() - 1) + ", can go");
+    return fail(ExitCode::DeviceIoctl, "Can't detach level " + std::to_string(level) + " of " + device +
+                                           ": only the top, " + std::to_string(spec.deltas.size() - 1) +
+                                           ", can go");
   }
   spec.deltas.pop_back();
   if (spec.deltas.empty()) return forget(number);

@@ -1,5 +1,5 @@
-// `balloon discard`: the file system names its free space (FITRIM), the engine gives it up as the discards arrive, and what is left
-// at the end of the image moves into the holes.
+// `balloon discard`: the file system names its free space (FITRIM), the engine gives it up as the discards
+// arrive, and what is left at the end of the image moves into the holes.
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -26,17 +26,20 @@ Result<struct stat> top_file(const MountedDisk& disk) {
   return info;
 }
 
-/// By how much the file system's own defragmenter made the image longer. A missing program or a failure does not matter.
+/// By how much the file system's own defragmenter made the image longer. A missing program or a failure does
+/// not matter.
 Result<std::uint64_t> defragment(const MountedDisk& disk) {
   const std::uint64_t before = static_cast<std::uint64_t>(TRY(top_file(disk)).st_size);
-  const auto ran = run_program({"e4defrag2", "-c", std::to_string(disk.cluster_bytes()), disk.partition, disk.directory});
+  const auto ran =
+      run_program({"e4defrag2", "-c", std::to_string(disk.cluster_bytes()), disk.partition, disk.directory});
   if (!ran) log(LogLevel::Progress, "Not defragmented: {}", ran.error().message());
   const std::uint64_t after = static_cast<std::uint64_t>(TRY(top_file(disk)).st_size);
   return after > before ? after - before : 0;
 }
 
 /// Large pieces first: they are cheap and often enough.
-Status trim_rounds(const MountedDisk& disk, control::Client& client, std::uint64_t min_bytes, std::uint64_t enough_clusters) {
+Status trim_rounds(const MountedDisk& disk, control::Client& client, std::uint64_t min_bytes,
+                   std::uint64_t enough_clusters) {
   std::uint64_t piece = std::max(kFirstRoundClusters * disk.cluster_bytes(), min_bytes);
   for (;;) {
     if (cancel_requested()) return {};

@@ -15,7 +15,8 @@ tl::unexpected<Error> in_use(const std::string& path, std::string_view why) {
 }  // namespace
 
 Result<std::unique_ptr<io::PosixFile>> open_image_file(const std::string& path, bool writable) {
-  auto file = TRY(io::PosixFile::open(path, {.writable = writable, .direct = false, .exclusive_create = false}));
+  auto file =
+      TRY(io::PosixFile::open(path, {.writable = writable, .direct = false, .exclusive_create = false}));
   const io::LockKind kind = writable ? io::LockKind::Exclusive : io::LockKind::Shared;
   if (TRY(file->try_lock(kind))) return file;
   const auto devices = devices_using(path);

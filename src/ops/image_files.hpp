@@ -10,12 +10,12 @@
 
 namespace ploop::ops {
 
-/// Opens and locks: exclusively for writing, else shared. ExitCode::Open when a device or another command holds it ("Image is
-/// in use X by device /dev/ploop0").
+/// Opens and locks: exclusively for writing, else shared. ExitCode::Open when a device or another command
+/// holds it ("Image is in use X by device /dev/ploop0").
 Result<std::unique_ptr<io::PosixFile>> open_image_file(const std::string& path, bool writable);
 
-/// The same, and validated. An image with the in-use mark is ExitCode::Open, the historical status of the commands that work on
-/// closed images; a damaged one Format.
+/// The same, and validated. An image with the in-use mark is ExitCode::Open, the historical status of the
+/// commands that work on closed images; a damaged one Format.
 Result<image::Delta> open_delta(const std::string& path, image::Kind kind, const image::OpenOptions& options);
 
 }  // namespace ploop::ops

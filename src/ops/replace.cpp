@@ -11,11 +11,11 @@
 #include "base/fd.hpp"
 #include "base/log.hpp"
 #include "base/paths.hpp"
+#include "control/client.hpp"
 #include "descriptor/image_path.hpp"
 #include "image/delta.hpp"
 #include "image/same.hpp"
 #include "io/posix_file.hpp"
-#include "control/client.hpp"
 #include "ops/cancel.hpp"
 #include "ops/disk_use.hpp"
 #include "ops/live_chain.hpp"
@@ -38,7 +38,8 @@ struct Exchange {
 Result<std::string> resolve_new(const std::string& name) {
   std::string path = TRY(canonical_path(name, ExitCode::Param));
   struct stat info {};
-  if (::stat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) return fail(ExitCode::Param, name + " is not a regular file");
+  if (::stat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode))
+    return fail(ExitCode::Param, name + " is not a regular file");
   return path;
 }
 
@@ -76,12 +77,14 @@ Status make_durable(const std::string& path) {
   return sync_parent_directory(path);
 }
 
-/// The new file gets the old one's name. With `swap` the old one stays under the new one's name, where the file system can do that.
+/// The new file gets the old one's name. With `swap` the old one stays under the new one's name, where the
+/// file system can do that.
 Status rename_over(const Exchange& x, bool swap) {
   const char* from = x.new_file.c_str();
   const char* to = x.old_file.c_str();
   const bool swapped = swap && ::renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_EXCHANGE) == 0;
-  if (!swapped && ::rename(from, to) != 0) return fail_errno(ExitCode::Rename, "rename " + x.new_file + " to " + x.old_file);
+  if (!swapped && ::rename(from, to) != 0)
+    return fail_errno(ExitCode::Rename, "rename " + x.new_file + " to " + x.old_file);
   TRY(sync_parent_directory(x.old_file));
   return sync_parent_directory(x.new_file);
 }
@@ -93,7 +96,8 @@ std::vector<DeltaSpec> lower_with(const DeviceState& device, std::size_t level, 
   return lower;
 }
 
-/// Under a running device, the name stays: the files change names first, which harms nobody since they are the same.
+/// Under a running device, the name stays: the files change names first, which harms nobody since they are
+/// the same.
 Status swap_keeping_name(Client& client, const DeviceState& device, std::size_t level, const Exchange& x) {
   // Refused before the names change: a level that a merge is writing must keep its file.
   TRY(wait_until_idle(client, device));
@@ -102,16 +106,19 @@ Status swap_keeping_name(Client& client, const DeviceState& device, std::size_t 
     ignore(rename_over(x, true), "the device goes on with the file that it has");
     return set;
   }
-  if (::unlink(x.new_file.c_str()) != 0 && errno != ENOENT) return fail_errno(ExitCode::Unlink, "remove " + x.new_file);
+  if (::unlink(x.new_file.c_str()) != 0 && errno != ENOENT)
+    return fail_errno(ExitCode::Unlink, "remove " + x.new_file);
   return sync_parent_directory(x.new_file);
 }
 
 Status check_level(const DeviceState& device, std::size_t level) {
   const std::size_t top = device.deltas.size() - 1;
   if (level < top) return {};
-  if (top == 0) return fail(ExitCode::Param, "The top image of a running device can't be replaced, and it has no other: umount it first");
-  return fail(ExitCode::Param, "Invalid level " + std::to_string(level) + " specified, allowed values are 0 to " +
-                                   std::to_string(top - 1));
+  if (top == 0)
+    return fail(ExitCode::Param,
+                "The top image of a running device can't be replaced, and it has no other: umount it first");
+  return fail(ExitCode::Param, "Invalid level " + std::to_string(level) +
+                                   " specified, allowed values are 0 to " + std::to_string(top - 1));
 }
 
 /// The descriptor, with the new file's name in it.
@@ -135,8 +142,8 @@ Status exchange_stopped(const OpenedDisk& disk, const std::string& uuid, const E
   return commit_descriptor(disk.path);
 }
 
-Status exchange_running(const OpenedDisk& disk, const std::string& uuid, const DeviceState& device, std::size_t level,
-                        const Exchange& x, bool keep_name) {
+Status exchange_running(const OpenedDisk& disk, const std::string& uuid, const DeviceState& device,
+                        std::size_t level, const Exchange& x, bool keep_name) {
   log_exchange(x, "online, level " + std::to_string(level));
   Client client = TRY(Client::connect(device.number));
   if (keep_name) return swap_keeping_name(client, device, level, x);
@@ -177,7 +184,8 @@ Result<std::string> choose(const OpenedDisk& disk, const DiskUse& use, const Rep
 
 Status refuse_known_file(const descriptor::Disk& disk, const std::string& path) {
   for (const descriptor::Image& image : disk.images) {
-    if (real_file(disk, image.file) == path) return fail(ExitCode::Param, path + " is an image of this disk already");
+    if (real_file(disk, image.file) == path)
+      return fail(ExitCode::Param, path + " is an image of this disk already");
   }
   return {};
 }
@@ -214,7 +222,8 @@ Status replace_in_disk(const ReplaceRequest& request, const std::string& descrip
 Status replace_in_device(const ReplaceRequest& request, const DeviceState& device) {
   std::optional<std::size_t> level = request.level;
   if (!level) level = level_of(device, TRY(canonical_path(*request.current, ExitCode::Param)));
-  if (!level) return fail(ExitCode::Param, "Can't find image " + *request.current + " in " + device_name(device));
+  if (!level)
+    return fail(ExitCode::Param, "Can't find image " + *request.current + " in " + device_name(device));
   TRY(check_level(device, *level));
   const DeltaSpec& old = device.deltas[*level];
   const Exchange x{old.path, TRY(resolve_new(request.new_file)), old.kind == control::ImageKind::Raw};
@@ -232,9 +241,11 @@ Status replace_in_device(const ReplaceRequest& request, const DeviceState& devic
 
 Status replace(const ReplaceRequest& request) {
   if (!request.descriptor.empty()) return replace_in_disk(request, request.descriptor);
-  const DeviceState device = TRY(request.device.empty() ? device_by_directory(request.directory) : device_by_name(request.device));
+  const DeviceState device =
+      TRY(request.device.empty() ? device_by_directory(request.directory) : device_by_name(request.device));
   // The descriptor must name what the device uses.
-  return device.descriptor.empty() ? replace_in_device(request, device) : replace_in_disk(request, device.descriptor);
+  return device.descriptor.empty() ? replace_in_device(request, device)
+                                   : replace_in_disk(request, device.descriptor);
 }
 
 }  // namespace ploop::ops

@@ -29,11 +29,14 @@ bool has_base(const DeviceState& device, const std::string& base) {
   return !device.deltas.empty() && device.deltas.front().path == base;
 }
 
-std::string device_name(const DeviceState& state) { return device_path(state.number); }
+std::string device_name(const DeviceState& state) {
+  return device_path(state.number);
+}
 
 std::string device_names(const std::vector<DeviceState>& devices) {
   std::string names;
-  for (const DeviceState& d : devices) names += (names.empty() ? "" : " ") + device_name(d);
+  for (const DeviceState& d : devices)
+    names += (names.empty() ? "" : " ") + device_name(d);
   return names;
 }
 
@@ -49,7 +52,9 @@ Result<DeviceState> device_by_directory(const std::string& directory) {
   if (const auto mount = fs::mount_at(directory)) {
     for (DeviceState& device : TRY(control::list_devices())) {
       const auto mounts = mounts_of(device);
-      const bool ours = mounts && std::ranges::any_of(*mounts, [&](const fs::MountPoint& m) { return m.device == mount->device; });
+      const bool ours = mounts && std::ranges::any_of(*mounts, [&](const fs::MountPoint& m) {
+                          return m.device == mount->device;
+                        });
       if (ours) return std::move(device);
     }
   }
@@ -68,7 +73,8 @@ Result<std::vector<DeviceState>> devices_using(const std::string& image) {
   });
 }
 
-Result<std::vector<DeviceState>> devices_of(const descriptor::Disk& disk, const std::string& descriptor_path) {
+Result<std::vector<DeviceState>> devices_of(const descriptor::Disk& disk,
+                                            const std::string& descriptor_path) {
   const std::string base = best_path(base_path(disk));
   return select([&](const DeviceState& d) {
     return has_base(d, base) || (!d.descriptor.empty() && d.descriptor == descriptor_path);
@@ -80,7 +86,8 @@ Result<std::vector<DeviceState>> if_visible(Result<std::vector<DeviceState>> dev
   return devices;
 }
 
-std::optional<DeviceState> with_component(const std::vector<DeviceState>& devices, std::string_view component) {
+std::optional<DeviceState> with_component(const std::vector<DeviceState>& devices,
+                                          std::string_view component) {
   const auto found =
       std::ranges::find_if(devices, [&](const DeviceState& d) { return d.component == component; });
   if (found == devices.end()) return std::nullopt;

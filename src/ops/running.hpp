@@ -27,9 +27,11 @@ std::string device_name(const DeviceState& state);
 /// "/dev/ploop0 /dev/ploop3".
 std::string device_names(const std::vector<DeviceState>& devices);
 
-/// The live device that a name means: /dev/ploopN, its partition, /dev/mapper/ploopN. ExitCode::Device when there is none.
+/// The live device that a name means: /dev/ploopN, its partition, /dev/mapper/ploopN. ExitCode::Device when
+/// there is none.
 Result<DeviceState> device_by_name(const std::string& name);
-/// The one whose file system is mounted at this directory. ExitCode::Param, "Unable to find ploop device by X".
+/// The one whose file system is mounted at this directory. ExitCode::Param, "Unable to find ploop device by
+/// X".
 Result<DeviceState> device_by_directory(const std::string& directory);
 
 /// Live devices whose base image is `base` (an existing or deleted file), any component.
@@ -39,11 +41,13 @@ Result<std::vector<DeviceState>> devices_using(const std::string& image);
 /// Live devices of the disk: by its base image or by its descriptor.
 Result<std::vector<DeviceState>> devices_of(const descriptor::Disk& disk, const std::string& descriptor_path);
 
-/// For offline work: who may not see the devices goes on without, since the locks on the images tell the same.
+/// For offline work: who may not see the devices goes on without, since the locks on the images tell the
+/// same.
 Result<std::vector<DeviceState>> if_visible(Result<std::vector<DeviceState>> devices);
 
 /// The one with this component, if any.
-std::optional<DeviceState> with_component(const std::vector<DeviceState>& devices, std::string_view component);
+std::optional<DeviceState> with_component(const std::vector<DeviceState>& devices,
+                                          std::string_view component);
 
 /// Path of the image without a parent; literal when the file is gone or may not be used.
 std::string base_path(const descriptor::Disk& disk);

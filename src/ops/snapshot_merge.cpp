@@ -161,7 +161,8 @@ Status run_top(const Work& work, const Step& step, const DeviceState& device, Ro
   TRY(wait_until_idle(client, device, "MERGE"));
   log(LogLevel::Detail, "Opening delta {}", files.back());
   log(LogLevel::Progress, "Merging top delta");
-  Status merged = client.merge_top(device.deltas, TRY(commit_point(work.path)), step.progress, cancel_requested);
+  Status merged =
+      client.merge_top(device.deltas, TRY(commit_point(work.path)), step.progress, cancel_requested);
   if (!merged && !TRY(took_place(work.path, files.front(), false))) {
     const auto state = client.maintenance();
     if (state && state->name != "MERGE" && !step.resume) return merged;

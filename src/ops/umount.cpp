@@ -48,12 +48,13 @@ Result<Target> find_by_image(const std::string& image, const std::string& compon
 
 Result<Target> find_by_descriptor(const descriptor::Locked& locked, const std::string& component) {
   auto device = with_component(TRY(devices_of(locked.disk, locked.path)), component);
-  if (!device) return fail(ExitCode::NotMounted, "Image " + locked.disk.first_image().file + " is not mounted");
+  if (!device)
+    return fail(ExitCode::NotMounted, "Image " + locked.disk.first_image().file + " is not mounted");
   return Target{*std::move(device), "", component.empty() ? locked.disk.directory : ""};
 }
 
-/// Unmounts one file system and gives its last usage; further mounts of it keep the device busy, which is better said
-/// at once.
+/// Unmounts one file system and gives its last usage; further mounts of it keep the device busy, which is
+/// better said at once.
 Result<std::optional<fs::Usage>> unmount_one(const Target& target) {
   const std::vector<fs::MountPoint> mounts = TRY(mounts_of(target.device));
   if (mounts.empty()) return std::nullopt;
@@ -61,7 +62,8 @@ Result<std::optional<fs::Usage>> unmount_one(const Target& target) {
     return target.mount_point.empty() ? fs::is_on_top(m) : m.directory == target.mount_point;
   });
   const fs::MountPoint& mount = wanted == mounts.end() ? mounts.front() : *wanted;
-  const auto usage = fs::is_on_top(mount) ? fs::read_usage(mount.directory) : fail(ExitCode::Stat, mount.directory);
+  const auto usage =
+      fs::is_on_top(mount) ? fs::read_usage(mount.directory) : fail(ExitCode::Stat, mount.directory);
   Status unmounted = fs::unmount_filesystem(mount);
   if (!unmounted) {
     Error error = std::move(unmounted).error();
@@ -71,12 +73,14 @@ Result<std::optional<fs::Usage>> unmount_one(const Target& target) {
   const std::vector<fs::MountPoint> rest = TRY(mounts_of(target.device));
   if (rest.empty()) return usage ? std::optional(*usage) : std::nullopt;
   std::string where;
-  for (const fs::MountPoint& m : rest) where += " " + m.directory;
+  for (const fs::MountPoint& m : rest)
+    where += " " + m.directory;
   return fail(ExitCode::DeviceIoctl,
               device_name(target.device) + " is still mounted at" + where + ": unmount that, then repeat");
 }
 
-/// Nothing here is undone on failure, so a signal may end it at any point: the next umount goes on from there.
+/// Nothing here is undone on failure, so a signal may end it at any point: the next umount goes on from
+/// there.
 Status take_down(const Target& target) {
   const std::optional<fs::Usage> usage = TRY(unmount_one(target));
   TRY(detach(target.device));
@@ -111,8 +115,8 @@ Status umount(const UmountOptions& options) {
   if (!found && TRY(clear_dead_disk(base_path(locked.disk), locked.path))) return {};
   const Target target = TRY(std::move(found));
   TRY(take_down(target));
-  // Left by a command that mounted the disk for itself and was killed; one with content is somebody else's. The name comes
-  // from the device: the descriptor's may lead anywhere.
+  // Left by a command that mounted the disk for itself and was killed; one with content is somebody else's.
+  // The name comes from the device: the descriptor's may lead anywhere.
   if (!target.device.deltas.empty()) ::rmdir((target.device.deltas.front().path + ".mnt").c_str());
   return {};
 }

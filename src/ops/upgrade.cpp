@@ -17,7 +17,8 @@ Result<std::vector<DeviceState>> devices_of_target(const std::string& target) {
   const std::string path = TRY(descriptor::resolve(target));
   const descriptor::Disk disk = TRY(descriptor::load(path));
   std::vector<DeviceState> devices = TRY(devices_of(disk, path));
-  if (devices.empty()) return fail(ExitCode::NotMounted, "Image " + disk.first_image().file + " is not mounted");
+  if (devices.empty())
+    return fail(ExitCode::NotMounted, "Image " + disk.first_image().file + " is not mounted");
   return devices;
 }
 
@@ -26,7 +27,8 @@ Result<std::vector<DeviceState>> chosen(const UpgradeOptions& options) {
   std::vector<DeviceState> all;
   for (const std::string& target : options.targets) {
     for (DeviceState& device : TRY(devices_of_target(target))) {
-      const bool known = std::ranges::any_of(all, [&](const DeviceState& d) { return d.number == device.number; });
+      const bool known =
+          std::ranges::any_of(all, [&](const DeviceState& d) { return d.number == device.number; });
       if (!known) all.push_back(std::move(device));
     }
   }
