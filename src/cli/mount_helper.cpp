@@ -97,7 +97,8 @@ Parsed<MountHelperArguments> parse_mount_helper(const Words& args) {
   arguments.value("-t", type);
   arguments.values("-o", lists);
   const Words operands = PARSED(arguments.parse(args));
-  if (operands.size() != 2) return usage_error(kMountHelper, "A descriptor and a directory must be given");
+  if (operands.size() != 2 || operands[1].empty())
+    return usage_error(kMountHelper, "A descriptor and a directory must be given");
   if (!descriptor::is_descriptor_name(operands[0])) {
     return usage_error(kMountHelper, operands[0] + " is not the name of a descriptor, which ends in .xml");
   }

@@ -46,8 +46,8 @@ std::string mount_options(const MountRequest& request, const std::string& type) 
 /// Refuses what makes libmount mount something else than the device (another loop device over it, for one),
 /// or leaves the mount to another helper: nobody would find the device by such a mount again.
 Status check_options(const std::string& options) {
-  static constexpr std::string_view kOthers[] = {"loop", "offset",  "sizelimit", "bind",   "rbind",
-                                                 "move", "remount", "helper",    "uhelper"};
+  static constexpr std::string_view kOthers[] = {"loop", "offset",  "sizelimit", "bind",    "rbind",
+                                                 "move", "remount", "helper",    "uhelper", "X-mount.subdir"};
   std::string list = options;
   char* rest = list.data();
   char* name = nullptr;
@@ -78,6 +78,15 @@ std::string busy_text(const std::string& directory) {
   if (!mount) return {};
   const std::string users = describe_holders(file_system_holders(mount->device));
   return users.empty() ? std::string() : directory + " is used by " + users;
+}
+
+/// umount(8) leaves that to its helper. A record that stays would make it run the helper for somebody else's
+/// mount there.
+void forget_record(const std::string& directory) {
+  libmnt_update* update = mnt_new_update();
+  if (update == nullptr) return;
+  if (mnt_update_set_fs(update, 0, directory.c_str(), nullptr) == 0) mnt_update_table(update, nullptr);
+  mnt_free_update(update);
 }
 
 }  // namespace
@@ -126,6 +135,7 @@ Status unmount_filesystem(const std::string& directory, const UnmountOptions& op
     std::this_thread::sleep_for(options.pause);
     log(LogLevel::Detail, "Retrying umount {}", directory);
   }
+  forget_record(directory);
   return {};
 }
 
