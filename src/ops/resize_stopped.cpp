@@ -238,7 +238,9 @@ Status complete(Rest rest) {
 Status work_above(const Job& job, const std::string& overlay) {
   std::vector<control::DeltaSpec> chain = job.chain;
   chain.push_back({overlay, control::ImageKind::Ploop1, false});
-  const Attached attached = TRY(attach(spec_of(job.disk.disk, job.disk.path, std::move(chain))));
+  control::AttachSpec spec = spec_of(job.disk.disk, job.disk.path, std::move(chain));
+  spec.on_enospc = control::OnEnospc::Fail;  // on a full host it has to end, not to wait; all that was written is thrown away
+  const Attached attached = TRY(attach(spec));
   Status done = change_inside(job, attached);
   Status detached = detach(attached.state);
   return done ? detached : done;
