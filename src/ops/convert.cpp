@@ -13,6 +13,8 @@
 #include <cerrno>
 #include <cstdio>
 
+#include <optional>
+
 #include "base/fd.hpp"
 #include "base/log.hpp"
 #include "base/paths.hpp"
@@ -152,15 +154,26 @@ Status rebuild(descriptor::Locked& locked, const std::string& path, Mode mode, c
   return remove_intent(locked.path);
 }
 
+/// After a failure: what was reserved would keep a full host full.
+Status undo_full(const std::string& descriptor, const std::string& path) {
+  const image::CheckReport report = TRY(image::check_file(path, {.drop_in_use = true, .silent = true}));
+  return report.exit == ExitCode::Ok ? remove_intent(descriptor) : Status{};
+}
+
 Status make_full(descriptor::Locked& locked, const std::string& path, const ProgressCallback& progress) {
-  Delta delta = TRY(open_delta(path, Kind::Ploop1, {.writable = true}));
+  auto delta = std::make_optional(TRY(open_delta(path, Kind::Ploop1, {.writable = true})));
   const CleanupSection section;
   const std::string name = TRY(intent_name(locked.path, path));
   TRY(write_intent(locked.path, {.op = "convert", .phase = kPreallocate, .parameters = {{kImage, name}}}));
-  TRY(image::preallocate_image(delta, {.cancelled = cancel_requested, .progress = progress}));
+  Rollback rollback;
+  rollback.add([&] { ignore(undo_full(locked.path, path), "the next command does it"); });
+  rollback.add([&] { ignore(unstage_descriptor(locked.path), "the first error is the one to report"); });
+  Status filled = image::preallocate_image(*delta, {.cancelled = cancel_requested, .progress = progress});
+  delta.reset();
+  TRY(std::move(filled));
   locked.disk.mode = Mode::Preallocated;
   TRY(stage_descriptor(locked.disk, locked.path));
-  TRY(commit_descriptor(locked.path));
+  TRY(commit_descriptor(locked.path, rollback));
   return remove_intent(locked.path);
 }
 

@@ -97,6 +97,12 @@ fallocate -l $(($(stat -f -c '%a * %S / 1024' "$scratch/small") - 2000))K "$scra
 ploop_timeout=40 must_fail '(7|16|24|25|26|20|21|30|31)' "." ploop resize -s 40M "$dd"
 [ -z "$(ploop list)" ] || fail "a device is left"
 [ "$(ls -A "$scratch/small/disk" | tr '\n' ' ')" = "DiskDescriptor.xml DiskDescriptor.xml.lck root.hdd " ] || fail "left: $(ls -A "$scratch/small/disk")"
+
+step "convert to preallocated on a full host: what was reserved goes back, and the disk is as it was"
+before=$(allocated "$scratch/small/disk/root.hdd")
+must_fail 20 "No space" ploop convert -f preallocated "$dd"
+[ "$(allocated "$scratch/small/disk/root.hdd")" -le $((before + 65536)) ] || fail "the image takes $(allocated "$scratch/small/disk/root.hdd") bytes instead of $before"
+[ "$(ls -A "$scratch/small/disk" | tr '\n' ' ')" = "DiskDescriptor.xml DiskDescriptor.xml.lck root.hdd " ] || fail "left: $(ls -A "$scratch/small/disk")"
 make_room "$scratch/small"
 attach -r "$dd"
 must e2fsck -fn "$device"p1
