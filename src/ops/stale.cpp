@@ -44,6 +44,13 @@ Result<std::vector<fs::MountPoint>> dead_mounts() {
       return std::ranges::any_of(own, [&](const fs::MountPoint& o) { return o.device == m.device; });
     });
   }
+  if (mounts.empty()) return mounts;
+  // One that another command has just unmounted, with its device, was looked up too late among the live ones.
+  const std::vector<fs::MountPoint> now = TRY(fs::mount_points());
+  std::erase_if(mounts, [&](const fs::MountPoint& m) {
+    return std::ranges::none_of(
+        now, [&](const fs::MountPoint& n) { return n.directory == m.directory && n.device == m.device; });
+  });
   return mounts;
 }
 

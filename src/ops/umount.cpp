@@ -53,6 +53,11 @@ Result<Target> find_by_descriptor(const descriptor::Locked& locked, const std::s
   return Target{*std::move(device), "", component.empty() ? locked.disk.directory : ""};
 }
 
+Result<bool> is_mounted_at(const DeviceState& device, const std::string& directory) {
+  const std::vector<fs::MountPoint> mounts = TRY(mounts_of(device));
+  return std::ranges::any_of(mounts, [&](const fs::MountPoint& m) { return m.directory == directory; });
+}
+
 /// Unmounts one file system and gives its last usage; further mounts of it keep the device busy, which is
 /// better said at once.
 Result<std::optional<fs::Usage>> unmount_one(const Target& target) {
@@ -61,6 +66,8 @@ Result<std::optional<fs::Usage>> unmount_one(const Target& target) {
   const std::string directory = target.mount_point.empty() ? mounts.front().directory : target.mount_point;
   const auto usage = fs::read_usage(directory);
   Status unmounted = fs::unmount_filesystem(directory);
+  if (!unmounted && !TRY(is_mounted_at(target.device, directory)))
+    unmounted = {};  // another command was faster
   if (!unmounted) {
     Error error = std::move(unmounted).error();
     if (error.sys_errno == EBUSY) error.code = ExitCode::UmountBusy;

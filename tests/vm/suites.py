@@ -15,6 +15,7 @@ FULL = (
     "tutorial.sh",
     "callers.sh",
     "other_paths.sh",
+    "at_once.sh",
     "cleanup.sh",
     "flush_discard_zero.sh",
     "zero_copy.sh",
