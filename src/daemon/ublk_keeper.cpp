@@ -60,8 +60,9 @@ class Flush {
     pid_ = -1;
     done_.reset();
     const int error = WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
-    if (error == 0) return {std::move(disk_), Status{}};
-    return {std::move(disk_), fail(errno_error(ExitCode::Fsync, error, "write back the device"))};
+    Status written;
+    if (error != 0) written = fail(errno_error(ExitCode::Fsync, error, "write back the device"));
+    return {std::move(disk_), std::move(written)};
   }
 
  private:
