@@ -87,7 +87,9 @@ Result<ClusterMap> ClusterMap::create(std::span<std::byte> memory, const MapGeom
   }
   ClusterMap map(memory, geometry);
   new (memory.data()) Header{kMagic, geometry.clusters, geometry.cluster_bytes, geometry.levels, geometry.top_level, 0, 0};
-  std::atomic_thread_fence(std::memory_order_release);  // a successor must not take the zeros below for a finished map
+  // A successor must not take the zeros below for a finished map. It looks when this process is dead, so what counts is the
+  // order in which the compiler puts the stores.
+  std::atomic_signal_fence(std::memory_order_seq_cst);
   std::memset(memory.data() + kHeaderBytes, 0, geometry.map_bytes() - kHeaderBytes);
   return map;
 }
