@@ -27,7 +27,10 @@ constexpr std::uint64_t kFirstUsable = 34;
 constexpr std::uint64_t kBackupSectors = 33;
 
 struct ContextFree {
-  void operator()(fdisk_context* c) const { fdisk_unref_context(c); }
+  void operator()(fdisk_context* c) const {
+    fdisk_set_script(c, nullptr);  // a context and the script applied to it own each other
+    fdisk_unref_context(c);
+  }
 };
 struct ScriptFree {
   void operator()(fdisk_script* s) const { fdisk_unref_script(s); }
