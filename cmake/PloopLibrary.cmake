@@ -6,8 +6,19 @@
 # ploop_unit_test(NAME SOURCES... [LIBS libs...])
 #
 # Makes the GoogleTest program test_NAME and registers it with ctest under the label "unit".
+#
+# ploop_time_limit(TEST SECONDS)
+#
+# When ctest gives up on a test; later in a build with sanitizers.
 include_guard(GLOBAL)
 include(Precompiled)
+
+function(ploop_time_limit test seconds)
+  if(PLOOP_SANITIZE)
+    math(EXPR seconds "${seconds} * 5")
+  endif()
+  set_tests_properties(${test} PROPERTIES TIMEOUT ${seconds})
+endfunction()
 
 function(ploop_library name)
   cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
@@ -27,5 +38,6 @@ function(ploop_unit_test name)
   add_executable(test_${name} ${arg_SOURCES})
   target_link_libraries(test_${name} PRIVATE ploop_flags ${arg_LIBS} GTest::gtest GTest::gmock GTest::gtest_main)
   add_test(NAME unit_${name} COMMAND test_${name})
-  set_tests_properties(unit_${name} PROPERTIES LABELS unit TIMEOUT 120)
+  set_tests_properties(unit_${name} PROPERTIES LABELS unit)
+  ploop_time_limit(unit_${name} 120)
 endfunction()

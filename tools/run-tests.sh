@@ -5,7 +5,7 @@
 #
 # Everything goes through ctest; tests that must not share the machine say so themselves (RUN_SERIAL, RESOURCE_LOCK).
 # A test skips by exit code 77 after a line "SKIP: reason", or by GTEST_SKIP inside a test program.
-# --sanitizer is for instrumented builds: longer time limits, fewer crash states, no timing.
+# --sanitizer is for instrumented builds, which have their longer time limits and fewer crash states compiled in.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 build=$1
@@ -13,7 +13,6 @@ shift
 
 if [ "${1:-}" = --sanitizer ]; then
   shift
-  export PLOOP_SANITIZER_RUN=1
   export ASAN_OPTIONS="detect_stack_use_after_return=0:abort_on_error=1:${ASAN_OPTIONS:-}"
   export UBSAN_OPTIONS="print_stacktrace=1:${UBSAN_OPTIONS:-}"
 fi

@@ -19,7 +19,8 @@ class AlignedBuffer {
  public:
   AlignedBuffer() = default;
   explicit AlignedBuffer(std::size_t size)
-      : data_(static_cast<std::byte*>(std::aligned_alloc(kPageSize, round_up(size == 0 ? 1 : size, kPageSize)))),
+      : data_(static_cast<std::byte*>(
+            std::aligned_alloc(kPageSize, round_up(size == 0 ? 1 : size, kPageSize)))),
         size_(size) {
     if (!data_) throw std::bad_alloc();
     std::fill_n(data_.get(), size, std::byte{0});

@@ -1,5 +1,5 @@
-// Little-endian integers for on-disk structures: byte storage, alignment 1, so that a struct of these is the exact
-// layout on any host and a field cannot be read without conversion.
+// Little-endian integers for on-disk structures: byte storage, alignment 1, so that a struct of these is the
+// exact layout on any host and a field cannot be read without conversion.
 #pragma once
 
 #include <array>

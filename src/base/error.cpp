@@ -16,7 +16,9 @@ std::string Error::message() const {
   return what + ": " + std::generic_category().message(sys_errno);
 }
 
-Error errno_error(ExitCode code, std::string what) { return errno_error(code, errno, std::move(what)); }
+Error errno_error(ExitCode code, std::string what) {
+  return errno_error(code, errno, std::move(what));
+}
 
 Error errno_error(ExitCode code, int sys_errno, std::string what) {
   return Error{code, sys_errno, std::move(what)};

@@ -1,5 +1,6 @@
-// One error type for the whole program: the exit status chosen where the failure happened, the errno behind it and
-// a text that grows context on its way up. Data-path code does not use it: there a result is bytes or -errno.
+// One error type for the whole program: the exit status chosen where the failure happened, the errno behind
+// it and a text that grows context on its way up. Data-path code does not use it: there a result is bytes or
+// -errno.
 #pragma once
 
 #include <string>

@@ -85,8 +85,8 @@ Status sync_parent_directory(const std::string& path) {
 
 namespace {
 
-/// A file without a name in the directory: whoever is killed while it is written leaves nothing. An invalid one where the file
-/// system can't.
+/// A file without a name in the directory: whoever is killed while it is written leaves nothing. An invalid
+/// one where the file system can't.
 Fd open_nameless(const std::string& directory, unsigned mode) {
   return Fd{::open(directory.c_str(), O_WRONLY | O_TMPFILE | O_CLOEXEC, mode)};
 }
@@ -127,7 +127,8 @@ Status fill(const Fd& fd, std::string_view data, const struct stat* old, const s
 
 }  // namespace
 
-Status write_file_atomic(const std::string& path, std::string_view data, unsigned mode, const std::string& like) {
+Status write_file_atomic(const std::string& path, std::string_view data, unsigned mode,
+                         const std::string& like) {
   struct stat info {};
   const struct stat* old = ::stat((like.empty() ? path : like).c_str(), &info) == 0 ? &info : nullptr;
   if (old != nullptr) mode = info.st_mode & 07777;

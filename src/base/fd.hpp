@@ -42,8 +42,8 @@ class Fd {
 /// open(2) with O_CLOEXEC added; fails with `code` and "open PATH".
 Result<Fd> open_file(const std::string& path, int flags, unsigned mode = 0, ExitCode code = ExitCode::Open);
 
-/// fstat(2), by the system call of that name: newer C libraries ask by an empty path instead, and a process that may not use paths
-/// must not even do that. 0, or -1 and errno.
+/// fstat(2), by the system call of that name: newer C libraries ask by an empty path instead, and a process
+/// that may not use paths must not even do that. 0, or -1 and errno.
 int file_status(int fd, struct stat& status);
 
 /// A duplicate with close-on-exec.
@@ -57,10 +57,11 @@ Result<std::string> read_all(int fd, std::size_t limit, const std::string& name)
 Status write_all(int fd, std::span<const std::byte> data, const std::string& name);
 Status write_all(int fd, std::string_view data, const std::string& name);
 
-/// Replaces the file atomically and durably: exclusive temporary file in the same directory, fsync, rename, fsync
-/// of the directory. An existing file's owner and mode are kept; `mode` is for a new one. With `like`, owner and mode are those of that
-/// file, for something that is to take its place.
-Status write_file_atomic(const std::string& path, std::string_view data, unsigned mode, const std::string& like = "");
+/// Replaces the file atomically and durably: exclusive temporary file in the same directory, fsync, rename,
+/// fsync of the directory. An existing file's owner and mode are kept; `mode` is for a new one. With `like`,
+/// owner and mode are those of that file, for something that is to take its place.
+Status write_file_atomic(const std::string& path, std::string_view data, unsigned mode,
+                         const std::string& like = "");
 
 /// fsync of the directory that holds `path`.
 Status sync_parent_directory(const std::string& path);

@@ -37,7 +37,8 @@ TEST_F(TempDir, AtomicReplaceKeepsModeAndLeavesNoTemporary) {
   EXPECT_EQ(st.st_mode & 07777, 0640u);
   int entries = 0;
   DIR* d = ::opendir(dir_.c_str());
-  while (::readdir(d) != nullptr) ++entries;
+  while (::readdir(d) != nullptr)
+    ++entries;
   ::closedir(d);
   EXPECT_EQ(entries, 3) << ". and .. and the file";
 }

@@ -11,7 +11,9 @@ LogSink& sink() {
 
 }  // namespace
 
-void set_log_sink(LogSink new_sink) { sink() = std::move(new_sink); }
+void set_log_sink(LogSink new_sink) {
+  sink() = std::move(new_sink);
+}
 
 void log_line(LogLevel level, const std::string& line) {
   if (sink()) sink()(level, line);

@@ -1,6 +1,6 @@
-// Messages for people. A library stays silent until main installs a sink. Levels are the historical ones of the
-// command line: -1 errors and warnings (stderr), 0 normal progress, 1 external commands, 3 details, 4 everything
-// (stdout). Which levels are shown and where is the sink's business.
+// Messages for people. A library stays silent until main installs a sink. Levels are the historical ones of
+// the command line: -1 errors and warnings (stderr), 0 normal progress, 1 external commands, 3 details, 4
+// everything (stdout). Which levels are shown and where is the sink's business.
 #pragma once
 
 #include <fmt/format.h>

@@ -14,18 +14,25 @@ std::string from_environment(const char* variable, const char* fallback) {
 
 }  // namespace
 
-std::string run_directory() { return from_environment("PLOOP_RUNDIR", "/run/ploop"); }
+std::string run_directory() {
+  return from_environment("PLOOP_RUNDIR", "/run/ploop");
+}
 std::string device_run_directory(int device_number) {
   return run_directory() + "/ploop" + std::to_string(device_number);
 }
-std::string device_directory() { return from_environment("PLOOP_DEVDIR", "/dev"); }
-std::string device_path(int device_number) { return device_directory() + "/ploop" + std::to_string(device_number); }
+std::string device_directory() {
+  return from_environment("PLOOP_DEVDIR", "/dev");
+}
+std::string device_path(int device_number) {
+  return device_directory() + "/ploop" + std::to_string(device_number);
+}
 std::string partition_path(int device_number, int partition) {
   return device_path(device_number) + "p" + std::to_string(partition);
 }
 
 int device_number(std::string_view name) {
-  for (const std::string& prefix : {device_directory() + "/mapper/", device_directory() + "/", std::string("/dev/")}) {
+  for (const std::string& prefix :
+       {device_directory() + "/mapper/", device_directory() + "/", std::string("/dev/")}) {
     if (name.starts_with(prefix)) {
       name.remove_prefix(prefix.size());
       break;

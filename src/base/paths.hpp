@@ -1,5 +1,5 @@
-// Names of the files and directories outside the disk's own directory, and small path helpers. Every path has one
-// place here and can be moved by an environment variable for tests.
+// Names of the files and directories outside the disk's own directory, and small path helpers. Every path has
+// one place here and can be moved by an environment variable for tests.
 #pragma once
 
 #include <string>

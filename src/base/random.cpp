@@ -12,7 +12,8 @@ std::uint64_t random_u64() {
 std::string random_name(std::size_t length) {
   static constexpr char kAlphabet[] = "0123456789abcdefghijklmnopqrstuvwxyz";
   std::string name;
-  while (name.size() < length) name += kAlphabet[random_u64() % 36];
+  while (name.size() < length)
+    name += kAlphabet[random_u64() % 36];
   return name;
 }
 

@@ -16,7 +16,9 @@ using Result = tl::expected<T, Error>;
 using Status = Result<void>;
 
 /// `return fail(ExitCode::Param, "text");` and `return fail_errno(ExitCode::Open, "open X");`
-inline tl::unexpected<Error> fail(Error e) { return tl::unexpected<Error>(std::move(e)); }
+inline tl::unexpected<Error> fail(Error e) {
+  return tl::unexpected<Error>(std::move(e));
+}
 inline tl::unexpected<Error> fail(ExitCode code, std::string what) {
   return tl::unexpected<Error>(Error{code, 0, std::move(what)});
 }
@@ -35,7 +37,8 @@ class Rollback {
   Rollback(const Rollback&) = delete;
   Rollback& operator=(const Rollback&) = delete;
   ~Rollback() {
-    for (auto it = steps_.rbegin(); it != steps_.rend(); ++it) (*it)();
+    for (auto it = steps_.rbegin(); it != steps_.rend(); ++it)
+      (*it)();
   }
   void add(std::function<void()> undo) { steps_.push_back(std::move(undo)); }
   void commit() { steps_.clear(); }
@@ -47,19 +50,19 @@ class Rollback {
 }  // namespace ploop
 
 /// TRY(expr): the value of a Result, or return its error from the current function. Not for coroutines.
-#define TRY(...)                                                              \
-  __extension__({                                                             \
-    auto try_result_ = (__VA_ARGS__);                                         \
-    if (!try_result_) return ::ploop::fail(std::move(try_result_).error());   \
-    ::ploop::detail::take(std::move(try_result_));                            \
+#define TRY(...)                                                            \
+  __extension__({                                                           \
+    auto try_result_ = (__VA_ARGS__);                                       \
+    if (!try_result_) return ::ploop::fail(std::move(try_result_).error()); \
+    ::ploop::detail::take(std::move(try_result_));                          \
   })
 
 /// The same with "CONTEXT: " put in front of the error's text.
-#define TRY_CONTEXT(context, ...)                                                                    \
-  __extension__({                                                                                    \
-    auto try_result_ = (__VA_ARGS__);                                                                \
-    if (!try_result_) return ::ploop::fail(std::move(try_result_).error().with_context(context));    \
-    ::ploop::detail::take(std::move(try_result_));                                                   \
+#define TRY_CONTEXT(context, ...)                                                                 \
+  __extension__({                                                                                 \
+    auto try_result_ = (__VA_ARGS__);                                                             \
+    if (!try_result_) return ::ploop::fail(std::move(try_result_).error().with_context(context)); \
+    ::ploop::detail::take(std::move(try_result_));                                                \
   })
 
 namespace ploop::detail {

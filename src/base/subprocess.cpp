@@ -69,7 +69,9 @@ void exchange(Fd input, std::string_view data, Fd output, std::size_t limit, std
 
 }  // namespace
 
-void expect_children() { ::signal(SIGCHLD, SIG_DFL); }
+void expect_children() {
+  ::signal(SIGCHLD, SIG_DFL);
+}
 
 int wait_for_child(pid_t pid) {
   int status = 0;
@@ -119,12 +121,14 @@ Result<RunResult> run_program(const std::vector<std::string>& argv, const RunOpt
   posix_spawnattr_setsigmask(&setup.attributes, &none);
   sigset_t defaults;
   sigemptyset(&defaults);
-  for (const int signal : {SIGPIPE, SIGXFSZ}) sigaddset(&defaults, signal);
+  for (const int signal : {SIGPIPE, SIGXFSZ})
+    sigaddset(&defaults, signal);
   posix_spawnattr_setsigdefault(&setup.attributes, &defaults);
   posix_spawnattr_setflags(&setup.attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 
   pid_t pid = -1;
-  const int err = ::posix_spawn(&pid, program.c_str(), &setup.actions, &setup.attributes, raw.data(), environ);
+  const int err =
+      ::posix_spawn(&pid, program.c_str(), &setup.actions, &setup.attributes, raw.data(), environ);
   if (err != 0) return fail(errno_error(ExitCode::System, err, "run " + program));
   in.read_end.reset();
   out.write_end.reset();
@@ -137,7 +141,8 @@ Result<RunResult> run_program(const std::vector<std::string>& argv, const RunOpt
   return result;
 }
 
-Result<std::string> run_checked(const std::vector<std::string>& argv, ExitCode code, const RunOptions& options) {
+Result<std::string> run_checked(const std::vector<std::string>& argv, ExitCode code,
+                                const RunOptions& options) {
   auto ran = run_program(argv, options);
   if (!ran) {
     Error error = std::move(ran).error();
@@ -147,7 +152,8 @@ Result<std::string> run_checked(const std::vector<std::string>& argv, ExitCode c
   RunResult result = std::move(*ran);
   if (result.status == 0) return std::move(result.output);
   const std::string_view output = trim(result.output);
-  const std::string_view last = output.substr(output.rfind('\n') == std::string_view::npos ? 0 : output.rfind('\n') + 1);
+  const std::string_view last =
+      output.substr(output.rfind('\n') == std::string_view::npos ? 0 : output.rfind('\n') + 1);
   std::string what = "Command " + argv[0] + " exited with code " + std::to_string(result.status);
   if (!last.empty()) what += " (" + std::string(last) + ")";
   return fail(code, std::move(what));

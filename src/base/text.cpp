@@ -36,11 +36,24 @@ std::optional<std::uint64_t> parse_size_in_sectors(std::string_view text) {
   if (text.empty()) return std::nullopt;
   std::uint64_t unit = 1;
   switch (text.back()) {
-    case 'k': case 'K': unit = kKiB / kSectorSize; break;
-    case 'm': case 'M': unit = kMiB / kSectorSize; break;
-    case 'g': case 'G': unit = kGiB / kSectorSize; break;
-    case 't': case 'T': unit = kTiB / kSectorSize; break;
-    default: return parse_c_integer(text);
+    case 'k':
+    case 'K':
+      unit = kKiB / kSectorSize;
+      break;
+    case 'm':
+    case 'M':
+      unit = kMiB / kSectorSize;
+      break;
+    case 'g':
+    case 'G':
+      unit = kGiB / kSectorSize;
+      break;
+    case 't':
+    case 'T':
+      unit = kTiB / kSectorSize;
+      break;
+    default:
+      return parse_c_integer(text);
   }
   const auto number = parse_c_integer(text.substr(0, text.size() - 1));
   if (!number) return std::nullopt;

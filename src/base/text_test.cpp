@@ -17,7 +17,8 @@ TEST(SizeText, TakesCNumbersAndOneSuffixLetter) {
 }
 
 TEST(SizeText, RefusesEverythingElse) {
-  for (const char* bad : {"", "k", "GB", "1GB", "1.5g", "1b", "1s", "-1", "12 ", "0x", "99999999999999999999", "9999999999999T"}) {
+  for (const char* bad : {"", "k", "GB", "1GB", "1.5g", "1b", "1s", "-1", "12 ", "0x", "99999999999999999999",
+                          "9999999999999T"}) {
     EXPECT_FALSE(parse_size_in_sectors(bad)) << bad;
   }
 }

@@ -14,7 +14,8 @@ inline constexpr std::string_view kNoUuid = "{00000000-0000-0000-0000-0000000000
 
 /// True for exactly {8-4-4-4-12} hexadecimal digits of either case.
 bool is_uuid(std::string_view text);
-/// What a user typed: with braces, or 36 characters without. The case stays as typed. Nothing when it is no UUID.
+/// What a user typed: with braces, or 36 characters without. The case stays as typed. Nothing when it is no
+/// UUID.
 std::optional<std::string> parse_uuid(std::string_view text);
 /// A random (version 4) one, lower case, with braces.
 std::string generate_uuid();

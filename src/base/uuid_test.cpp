@@ -8,8 +8,8 @@ namespace {
 TEST(Uuid, AcceptsBracedAndAddsMissingBraces) {
   EXPECT_EQ(parse_uuid("5FBAABE3-6958-40ff-92a7-860e329aab41"), "{5FBAABE3-6958-40ff-92a7-860e329aab41}");
   EXPECT_EQ(parse_uuid(kTopUuid), std::string(kTopUuid));
-  for (const char* bad : {"", "base", "{5fbaabe3-6958-40ff-92a7-860e329aab41", "5fbaabe3x6958-40ff-92a7-860e329aab41",
-                          "{gfbaabe3-6958-40ff-92a7-860e329aab41}"}) {
+  for (const char* bad : {"", "base", "{5fbaabe3-6958-40ff-92a7-860e329aab41",
+                          "5fbaabe3x6958-40ff-92a7-860e329aab41", "{gfbaabe3-6958-40ff-92a7-860e329aab41}"}) {
     EXPECT_FALSE(parse_uuid(bad)) << bad;
   }
 }

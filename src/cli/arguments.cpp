@@ -34,14 +34,18 @@ std::string usage_text(const CommandText& command) {
   while (!rest.empty()) {
     const std::size_t end = std::min(rest.find('\n'), rest.size());
     // A line that begins with a blank goes on with the form above it.
-    const std::string_view lead = text.empty() ? "Usage: ploop " : rest.starts_with(' ') ? "             " : "       ploop ";
+    const std::string_view lead = text.empty()            ? "Usage: ploop "
+                                  : rest.starts_with(' ') ? "             "
+                                                          : "       ploop ";
     text += fmt::format("{}{}\n", lead, rest.substr(0, end));
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
   return text;
 }
 
-std::string help_text(const CommandText& command) { return usage_text(command) + "\n" + std::string(command.help); }
+std::string help_text(const CommandText& command) {
+  return usage_text(command) + "\n" + std::string(command.help);
+}
 
 tl::unexpected<Stop> usage_error(const CommandText& command, std::string_view message) {
   return tl::unexpected<Stop>(Stop{ExitCode::Param, fmt::format("{}\n{}Try 'ploop {} --help'.\n", message,
@@ -64,7 +68,8 @@ struct Arguments::Impl {
     long_flags.emplace_back("--help");
   }
 
-  /// Unfinished long names completed; an error text for one that is ambiguous or has a value it must not have.
+  /// Unfinished long names completed; an error text for one that is ambiguous or has a value it must not
+  /// have.
   tl::expected<std::vector<std::string>, std::string> complete(const std::vector<std::string>& args) const;
   [[nodiscard]] std::string explain(const CLI::ParseError& error) const;
 
@@ -78,7 +83,8 @@ struct Arguments::Impl {
   std::deque<std::string> storage;
 };
 
-tl::expected<std::vector<std::string>, std::string> Arguments::Impl::complete(const std::vector<std::string>& args) const {
+tl::expected<std::vector<std::string>, std::string> Arguments::Impl::complete(
+    const std::vector<std::string>& args) const {
   std::vector<std::string> result;
   bool options = true;
   for (const std::string& arg : args) {
@@ -91,16 +97,19 @@ tl::expected<std::vector<std::string>, std::string> Arguments::Impl::complete(co
     const std::string name = arg.substr(0, equals);
     std::vector<std::string> matches;
     for (const auto* names : {&long_flags, &long_values}) {
-      std::ranges::copy_if(*names, std::back_inserter(matches), [&](const std::string& n) { return n.starts_with(name); });
+      std::ranges::copy_if(*names, std::back_inserter(matches),
+                           [&](const std::string& n) { return n.starts_with(name); });
     }
     if (std::ranges::count(matches, name) != 0) matches = {name};
-    if (matches.size() > 1) return tl::unexpected(fmt::format("{}: option '{}' is ambiguous", command.name, name));
+    if (matches.size() > 1)
+      return tl::unexpected(fmt::format("{}: option '{}' is ambiguous", command.name, name));
     if (matches.empty()) {
       result.push_back(arg);
       continue;
     }
     if (equals != std::string::npos && std::ranges::count(long_flags, matches.front()) != 0) {
-      return tl::unexpected(fmt::format("{}: option '{}' doesn't allow an argument", command.name, matches.front()));
+      return tl::unexpected(
+          fmt::format("{}: option '{}' doesn't allow an argument", command.name, matches.front()));
     }
     result.push_back(matches.front() + (equals == std::string::npos ? "" : arg.substr(equals)));
   }
@@ -113,7 +122,8 @@ std::string Arguments::Impl::explain(const CLI::ParseError& error) const {
     if (word.starts_with("--") && word.size() > 2) {
       return fmt::format("{}: unrecognized option '{}'", command.name, word.substr(0, word.find('=')));
     }
-    if (word.size() > 1 && word.front() == '-') return fmt::format("{}: invalid option -- '{}'", command.name, word[1]);
+    if (word.size() > 1 && word.front() == '-')
+      return fmt::format("{}: invalid option -- '{}'", command.name, word[1]);
   }
   const std::string text = error.what();  // "-s: 1 required TEXT missing"
   const std::string name = text.substr(0, text.find_first_of(",:"));
@@ -161,7 +171,8 @@ Parsed<std::vector<std::string>> Arguments::parse(const std::vector<std::string>
     auto& [option, target] = impl.single[i];
     if (option->count() != 0) *target = unshielded(impl.storage[i]);
   }
-  for (std::string& operand : impl.operands) operand = unshielded(std::move(operand));
+  for (std::string& operand : impl.operands)
+    operand = unshielded(std::move(operand));
   return impl.operands;
 }
 

@@ -1,6 +1,6 @@
-// Options and operands of one command, with the habits of getopt that scripts rely on: options behind operands, bundled
-// flags (-rF), attached values (-s10g), "--", a repeated option where the last one wins, abbreviated long options.
-// -h and --help belong to every command.
+// Options and operands of one command, with the habits of getopt that scripts rely on: options behind
+// operands, bundled flags (-rF), attached values (-s10g), "--", a repeated option where the last one wins,
+// abbreviated long options. -h and --help belong to every command.
 #pragma once
 
 #include <memory>
@@ -17,9 +17,9 @@ namespace ploop::cli {
 /// What `ploop` and `ploop COMMAND --help` say about a command.
 struct CommandText {
   std::string_view name;
-  std::string_view summary;   ///< for the list of commands
-  std::string_view usage;     ///< one line per form, without the word "Usage"
-  std::string_view help;      ///< what it does, options, examples
+  std::string_view summary;  ///< for the list of commands
+  std::string_view usage;    ///< one line per form, without the word "Usage"
+  std::string_view help;     ///< what it does, options, examples
 };
 
 /// Why a command line does not lead to a command: help was asked for, or it is wrong.
@@ -64,11 +64,11 @@ class Arguments {
 };
 
 /// For parsers: the value of a Parsed, or return its Stop.
-#define PARSED(...)                                                                     \
-  __extension__({                                                                       \
-    auto parsed_ = (__VA_ARGS__);                                                       \
+#define PARSED(...)                                                                      \
+  __extension__({                                                                        \
+    auto parsed_ = (__VA_ARGS__);                                                        \
     if (!parsed_) return tl::unexpected<::ploop::cli::Stop>(std::move(parsed_).error()); \
-    *std::move(parsed_);                                                                \
+    *std::move(parsed_);                                                                 \
   })
 
 }  // namespace ploop::cli

@@ -57,8 +57,8 @@ using ops::BalloonTarget;
 constexpr std::array<std::string_view, 8> kActions = {"show",     "status", "clear",  "change",
                                                       "complete", "check",  "repair", "discard"};
 
-Parsed<BalloonTarget> target_of(std::optional<std::string> device, std::optional<std::string> directory, const Words& operands,
-                                bool discard) {
+Parsed<BalloonTarget> target_of(std::optional<std::string> device, std::optional<std::string> directory,
+                                const Words& operands, bool discard) {
   BalloonTarget target{device.value_or(""), directory.value_or(""), operands.empty() ? "" : operands.front()};
   const bool named = !target.device.empty() || !target.directory.empty();
   const auto wrong = [&](std::string_view message) {
@@ -67,8 +67,10 @@ Parsed<BalloonTarget> target_of(std::optional<std::string> device, std::optional
     return tl::unexpected<Stop>(std::move(stop));
   };
   if (operands.size() > 1) return wrong("There must be one disk only");
-  if (discard && named && !target.descriptor.empty()) return wrong("DiskDescriptor.xml can't be given together with -d or -m");
-  if (!named && target.descriptor.empty()) return wrong("Error: one of -d, -m or DiskDescriptor.xml argument is required");
+  if (discard && named && !target.descriptor.empty())
+    return wrong("DiskDescriptor.xml can't be given together with -d or -m");
+  if (!named && target.descriptor.empty())
+    return wrong("Error: one of -d, -m or DiskDescriptor.xml argument is required");
   if (!target.descriptor.empty() && named) target.descriptor.clear();
   return target;
 }
@@ -89,9 +91,11 @@ std::string stat_json(const ops::SpaceFacts& facts) {
 }
 
 std::string stat_text(const ops::SpaceFacts& facts) {
-  const auto line = [](std::string_view label, Bytes value) { return fmt::format("{:<13} {:>8}MB\n", label, value.value >> 20); };
-  return line("Balloon size:", facts.balloon) + line("Data size:", facts.data) + line("Ploop size:", facts.ploop) +
-         line("Image size:", facts.image);
+  const auto line = [](std::string_view label, Bytes value) {
+    return fmt::format("{:<13} {:>8}MB\n", label, value.value >> 20);
+  };
+  return line("Balloon size:", facts.balloon) + line("Data size:", facts.data) +
+         line("Ploop size:", facts.ploop) + line("Image size:", facts.image);
 }
 
 ExitCode run_stat(Console& console, const BalloonArguments& arguments) {
@@ -105,11 +109,14 @@ ExitCode run_discard(Console& console, BalloonArguments& arguments) {
   if (arguments.stat) return run_stat(console, arguments);
   ProgressMeter meter(console, "Giving back");
   arguments.discard.progress = meter.callback();
-  if (const Status done = ops::discard_free_space(arguments.discard); !done) return report(console, done.error());
+  if (const Status done = ops::discard_free_space(arguments.discard); !done)
+    return report(console, done.error());
   return ExitCode::Ok;
 }
 
-void tell(const Console& console, const std::string& line) { console.message(LogLevel::Progress, line); }
+void tell(const Console& console, const std::string& line) {
+  console.message(LogLevel::Progress, line);
+}
 
 ExitCode run_show(Console& console, const BalloonTarget& target) {
   const auto size = ops::balloon_size(target);
@@ -138,7 +145,8 @@ ExitCode run_complete(Console& console, const BalloonTarget& target, const Progr
   return ExitCode::Ok;
 }
 
-ExitCode run_check_balloon(Console& console, const BalloonTarget& target, bool repair, const ProgressCallback& progress) {
+ExitCode run_check_balloon(Console& console, const BalloonTarget& target, bool repair,
+                           const ProgressCallback& progress) {
   const auto found = repair ? ops::repair_balloon(target, progress) : ops::check_balloon(target);
   if (!found) return report(console, found.error());
   if (found->empty) {
@@ -146,7 +154,8 @@ ExitCode run_check_balloon(Console& console, const BalloonTarget& target, bool r
   } else if (found->clusters == 0) {
     tell(console, "No free blocks found");
   } else if (!repair) {
-    tell(console, fmt::format("Found {} free blocks. Consider using \"ploop-balloon repair\"", found->clusters));
+    tell(console,
+         fmt::format("Found {} free blocks. Consider using \"ploop-balloon repair\"", found->clusters));
   }
   return ExitCode::Ok;
 }
@@ -189,7 +198,8 @@ Parsed<BalloonArguments> parse_balloon(const Words& args) {
   }
   const Words operands = PARSED(arguments.parse(Words(args.begin() + 1, args.end())));
   result.discard.target = PARSED(target_of(device, directory, operands, discard));
-  if (result.action == "change" && !size) return usage_error(kBalloonText, "The new size is missing: give it with -s");
+  if (result.action == "change" && !size)
+    return usage_error(kBalloonText, "The new size is missing: give it with -s");
   result.size = PARSED(bytes_option('s', size));
   result.discard.to_free = PARSED(bytes_option('t', to_free));
   result.discard.min_block = PARSED(bytes_option('b', min_block));

@@ -54,14 +54,15 @@ Parsed<CheckArguments> parse_check(const Words& args) {
   arguments.flag("--json", result.json);
   const Words operands = PARSED(arguments.parse(args));
   if (operands.size() != 1) {
-    return usage_error(kCheckText, operands.empty() ? "What to check is missing" : "There must be one disk or image only");
+    return usage_error(
+        kCheckText, operands.empty() ? "What to check is missing" : "There must be one disk or image only");
   }
   request.target = operands.front();
   if (uuid) request.uuid = PARSED(parse_uuid_option(*uuid));
   if (blocksize) flags.blocksize = PARSED(parse_blocksize(kCheckText, *blocksize)).value_or(0);
   if (flags.raw && flags.blocksize == 0) return value_error("Cluster blocksize required for raw image");
-  result.ignored_flags = flags.force || flags.hard_force || flags.check || flags.silent || flags.drop_in_use ||
-                         flags.raw || blocksize || flags.repair_sparse;
+  result.ignored_flags = flags.force || flags.hard_force || flags.check || flags.silent ||
+                         flags.drop_in_use || flags.raw || blocksize || flags.repair_sparse;
   return result;
 }
 
@@ -69,7 +70,8 @@ namespace {
 
 Json json_of(const image::CheckReport& report) {
   Json findings = Json::array();
-  for (const image::Finding& f : report.findings) findings.push_back(finding_json(report, f));
+  for (const image::Finding& f : report.findings)
+    findings.push_back(finding_json(report, f));
   return {{"image", name_json(report.image)},
           {"exit_status", static_cast<int>(report.exit)},
           {"changed", report.changed},
@@ -81,7 +83,8 @@ Json json_of(const image::CheckReport& report) {
 
 std::string json_of(const ops::CheckOutcome& outcome) {
   Json images = Json::array();
-  for (const image::CheckReport& report : outcome.reports) images.push_back(json_of(report));
+  for (const image::CheckReport& report : outcome.reports)
+    images.push_back(json_of(report));
   return json_text({{"exit_status", static_cast<int>(outcome.exit)}, {"images", std::move(images)}});
 }
 

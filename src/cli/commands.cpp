@@ -48,7 +48,9 @@ constexpr Command kRm{&kDeleteText, run_delete};
 
 }  // namespace
 
-std::span<const Command> commands() { return kCommands; }
+std::span<const Command> commands() {
+  return kCommands;
+}
 
 const Command* find_command(std::string_view name) {
   if (name == "fsck") return &kFsck;

@@ -132,8 +132,9 @@ ExitCode run_upgrade(Console& console, const Words& args);
 
 extern const CommandText kCopyText;
 extern const CommandText kConvertText, kGrowText, kMergeText, kReplaceText, kResizeText, kBalloonText;
-extern const CommandText kInitText, kMountText, kUmountText, kInfoText, kListText, kCheckText, kRestoreDescriptorText,
-    kSnapshotListText, kStartText, kStopText, kClearText, kDeleteText, kGetdevText, kStatText, kUpgradeText;
+extern const CommandText kInitText, kMountText, kUmountText, kInfoText, kListText, kCheckText,
+    kRestoreDescriptorText, kSnapshotListText, kStartText, kStopText, kClearText, kDeleteText, kGetdevText,
+    kStatText, kUpgradeText;
 
 /// Prints what was asked for; ExitCode::Write when that fails.
 ExitCode answer(const Console& console, std::string_view text);
@@ -143,6 +144,7 @@ ExitCode stop(const Console& console, const Stop& stop);
 ExitCode report(const Console& console, const Error& error);
 
 /// The rows as the historical table.
-std::string format_snapshot_rows(const std::vector<ops::SnapshotRow>& rows, const SnapshotListArguments& args);
+std::string format_snapshot_rows(const std::vector<ops::SnapshotRow>& rows,
+                                 const SnapshotListArguments& args);
 
 }  // namespace ploop::cli

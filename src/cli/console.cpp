@@ -19,11 +19,15 @@ constexpr std::string_view kErase = "\r\x1b[K";
 
 }  // namespace
 
-void Console::keep_stdout_for_data() { data_only_ = true; }
+void Console::keep_stdout_for_data() {
+  data_only_ = true;
+}
 
 std::string Console::stamp() const {
   if (verbosity_ < kStampedVerbosity) return {};
-  const auto us = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start_).count();
+  const auto us =
+      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start_)
+          .count();
   return fmt::format("[{:2}.{:06}] ", us / 1000000, us % 1000000);
 }
 

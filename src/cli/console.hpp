@@ -1,6 +1,7 @@
-// The only way to the terminal. Data of a command and messages at or below the verbosity are printed, each line at once:
-// errors (level -1) on stderr, everything else on stdout. From verbosity 4 on every message begins with the seconds since start.
-// Below the messages there may be one status line (a progress bar), on stderr and on a terminal only. Any thread.
+// The only way to the terminal. Data of a command and messages at or below the verbosity are printed, each
+// line at once: errors (level -1) on stderr, everything else on stdout. From verbosity 4 on every message
+// begins with the seconds since start. Below the messages there may be one status line (a progress bar), on
+// stderr and on a terminal only. Any thread.
 #pragma once
 
 #include <chrono>
@@ -25,8 +26,8 @@ class Console {
 
   /// One message line; the sink of base/log.
   void message(LogLevel level, std::string_view line) const;
-  /// Text of any number of lines that a command was asked for; not subject to verbosity. False when it could not be
-  /// written, which is the same as not having done what was asked.
+  /// Text of any number of lines that a command was asked for; not subject to verbosity. False when it could
+  /// not be written, which is the same as not having done what was asked.
   [[nodiscard]] bool data(std::string_view text) const;
   /// Text of any number of lines about a wrong command line; silent from verbosity -2 down.
   void complaint(std::string_view text) const;
@@ -38,7 +39,8 @@ class Console {
   [[nodiscard]] bool can_show_status() const;
   /// Characters that fit into the status line.
   [[nodiscard]] std::size_t status_width() const;
-  /// Shows `text` (at most status_width() characters) in place of the status line before; messages appear above it.
+  /// Shows `text` (at most status_width() characters) in place of the status line before; messages appear
+  /// above it.
   void show_status(std::string text);
   void clear_status();
 

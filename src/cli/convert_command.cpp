@@ -29,9 +29,12 @@ namespace {
 
 image::CreateFormat format_of(FormatWord word) {
   switch (word) {
-    case FormatWord::Raw: return image::CreateFormat::Raw;
-    case FormatWord::Preallocated: return image::CreateFormat::Preallocated;
-    case FormatWord::Ploop1: break;
+    case FormatWord::Raw:
+      return image::CreateFormat::Raw;
+    case FormatWord::Preallocated:
+      return image::CreateFormat::Preallocated;
+    case FormatWord::Ploop1:
+      break;
   }
   return image::CreateFormat::Expanded;
 }
@@ -46,10 +49,14 @@ Parsed<ops::ConvertRequest> parse_convert(const Words& args) {
   const Words operands = PARSED(arguments.parse(args));
   ops::ConvertRequest request;
   if (format) request.format = format_of(PARSED(parse_format(kConvertText, *format)));
-  if (version) request.version = format::Version{static_cast<std::uint8_t>(PARSED(parse_version(kConvertText, *version)))};
-  if (format.has_value() == version.has_value()) return usage_error(kConvertText, "Either -f or -v must be given");
+  if (version)
+    request.version =
+        format::Version{static_cast<std::uint8_t>(PARSED(parse_version(kConvertText, *version)))};
+  if (format.has_value() == version.has_value())
+    return usage_error(kConvertText, "Either -f or -v must be given");
   if (operands.size() != 1) {
-    return usage_error(kConvertText, operands.empty() ? "The disk is missing" : "There must be one disk only");
+    return usage_error(kConvertText,
+                       operands.empty() ? "The disk is missing" : "There must be one disk only");
   }
   request.descriptor = operands.front();
   return request;

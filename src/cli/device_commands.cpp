@@ -8,8 +8,7 @@
 namespace ploop::cli {
 
 const CommandText kStartText = {
-    "start", "attach a stopped device again",
-    "start -d DEVICE",
+    "start", "attach a stopped device again", "start -d DEVICE",
     "A device that 'ploop stop' ended is attached again, under the same name and with the\n"
     "same images. Partitions are read anew; nothing is mounted.\n"
     "\n"
@@ -18,8 +17,7 @@ const CommandText kStartText = {
     "  -h, --help     this text\n"};
 
 const CommandText kStopText = {
-    "stop", "end a device, to be started again",
-    "stop -d DEVICE",
+    "stop", "end a device, to be started again", "stop -d DEVICE",
     "Writes everything to the image and ends the device, once, without waiting for those\n"
     "who use it. What it was made of is remembered for 'ploop start', until 'ploop clear'\n"
     "or the next boot. 'ploop umount' is what you want unless a script is older than that.\n"
@@ -29,8 +27,7 @@ const CommandText kStopText = {
     "  -h, --help     this text\n"};
 
 const CommandText kClearText = {
-    "clear", "forget a stopped device",
-    "clear -d DEVICE",
+    "clear", "forget a stopped device", "clear -d DEVICE",
     "What 'ploop stop' remembered is dropped, and so is what a dead device left behind.\n"
     "A running device is refused.\n"
     "\n"
@@ -51,8 +48,7 @@ const CommandText kDeleteText = {
     "  -h, --help     this text\n"};
 
 const CommandText kGetdevText = {
-    "getdev", "print the next unused minor number",
-    "getdev",
+    "getdev", "print the next unused minor number", "getdev",
     "The number is 16 times that of the device which 'ploop mount' would use next. Nothing\n"
     "is reserved.\n"
     "\n"
@@ -93,7 +89,8 @@ Parsed<DeleteArguments> parse_delete(const Words& args) {
   result.device = PARSED(parse_device(arguments, kDeleteText, args));
   if (!level) return usage_error(kDeleteText, "The level is missing: give it with -l");
   const auto number = parse_c_integer(*level);
-  if (!number || *number > kMaxLevel) return usage_error(kDeleteText, fmt::format("Invalid level: {}", *level));
+  if (!number || *number > kMaxLevel)
+    return usage_error(kDeleteText, fmt::format("Invalid level: {}", *level));
   result.level = static_cast<std::size_t>(*number);
   return result;
 }
@@ -111,7 +108,8 @@ ExitCode run_clear(Console& console, const Words& args) {
 ExitCode run_delete(Console& console, const Words& args) {
   const auto parsed = parse_delete(args);
   if (!parsed) return stop(console, parsed.error());
-  if (const Status done = ops::delete_level(parsed->device, parsed->level); !done) return report(console, done.error());
+  if (const Status done = ops::delete_level(parsed->device, parsed->level); !done)
+    return report(console, done.error());
   return ExitCode::Ok;
 }
 

@@ -7,43 +7,68 @@ using image::FindingKind;
 
 std::string_view kind_name(FindingKind kind) {
   switch (kind) {
-    case FindingKind::CleanSkipped: return "clean_skipped";
-    case FindingKind::SlotBeyondDevice: return "slot_beyond_device";
-    case FindingKind::SlotMisaligned: return "slot_misaligned";
-    case FindingKind::SlotBeyondEof: return "slot_beyond_eof";
-    case FindingKind::SlotInHeader: return "slot_in_header";
-    case FindingKind::SlotUsedTwice: return "slot_used_twice";
-    case FindingKind::PartialTail: return "partial_tail";
-    case FindingKind::Hole: return "hole";
-    case FindingKind::MoreHoles: return "more_holes";
-    case FindingKind::FatalErrors: return "fatal_errors";
-    case FindingKind::Tail: return "tail";
-    case FindingKind::InUse: return "in_use";
-    case FindingKind::EmptyFlag: return "empty_flag";
-    case FindingKind::ExtensionStale: return "extension_stale";
-    case FindingKind::ExtensionDamaged: return "extension_damaged";
-    case FindingKind::HeaderNotFixed: return "header_not_fixed";
-    case FindingKind::SparseClusters: return "sparse_clusters";
-    case FindingKind::HoleFilled: return "hole_filled";
+    case FindingKind::CleanSkipped:
+      return "clean_skipped";
+    case FindingKind::SlotBeyondDevice:
+      return "slot_beyond_device";
+    case FindingKind::SlotMisaligned:
+      return "slot_misaligned";
+    case FindingKind::SlotBeyondEof:
+      return "slot_beyond_eof";
+    case FindingKind::SlotInHeader:
+      return "slot_in_header";
+    case FindingKind::SlotUsedTwice:
+      return "slot_used_twice";
+    case FindingKind::PartialTail:
+      return "partial_tail";
+    case FindingKind::Hole:
+      return "hole";
+    case FindingKind::MoreHoles:
+      return "more_holes";
+    case FindingKind::FatalErrors:
+      return "fatal_errors";
+    case FindingKind::Tail:
+      return "tail";
+    case FindingKind::InUse:
+      return "in_use";
+    case FindingKind::EmptyFlag:
+      return "empty_flag";
+    case FindingKind::ExtensionStale:
+      return "extension_stale";
+    case FindingKind::ExtensionDamaged:
+      return "extension_damaged";
+    case FindingKind::HeaderNotFixed:
+      return "header_not_fixed";
+    case FindingKind::SparseClusters:
+      return "sparse_clusters";
+    case FindingKind::HoleFilled:
+      return "hole_filled";
   }
   return "";
 }
 
 std::string_view severity_name(image::Severity severity) {
   switch (severity) {
-    case image::Severity::Info: return "info";
-    case image::Severity::Warning: return "warning";
-    case image::Severity::Error: break;
+    case image::Severity::Info:
+      return "info";
+    case image::Severity::Warning:
+      return "warning";
+    case image::Severity::Error:
+      break;
   }
   return "error";
 }
 
 Json verdict_json(image::Verdict verdict) {
   switch (verdict) {
-    case image::Verdict::None: return nullptr;
-    case image::Verdict::Fixed: return "fixed";
-    case image::Verdict::Skipped: return "skipped";
-    case image::Verdict::Fatal: break;
+    case image::Verdict::None:
+      return nullptr;
+    case image::Verdict::Fixed:
+      return "fixed";
+    case image::Verdict::Skipped:
+      return "skipped";
+    case image::Verdict::Fatal:
+      break;
   }
   return "fatal";
 }

@@ -40,7 +40,8 @@ Parsed<ops::GrowRequest> parse_grow(const Words& args) {
   if (device && !request.device.empty() && operands.empty() && !format) return request;
   if (device) return usage_error(kGrowText, "With -d there must be no -f and no disk or image");
   if (operands.size() != 1) {
-    return usage_error(kGrowText, operands.empty() ? "What to grow is missing" : "There must be one disk or image only");
+    return usage_error(kGrowText,
+                       operands.empty() ? "What to grow is missing" : "There must be one disk or image only");
   }
   request.target = operands.front();
   return request;

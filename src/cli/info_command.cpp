@@ -11,8 +11,7 @@
 namespace ploop::cli {
 
 const CommandText kInfoText = {
-    "info", "show usage, size and device of a disk",
-    "info [-s] [-d] [--json] DiskDescriptor.xml",
+    "info", "show usage, size and device of a disk", "info [-s] [-d] [--json] DiskDescriptor.xml",
     "Without options: how full the file system is, in KiB and inodes. A disk that is not\n"
     "attached answers from what was noted when it was unmounted.\n"
     "\n"
@@ -41,14 +40,18 @@ std::string usage_table(const fs::Usage& usage) {
 
 Result<std::string> geometry_lines(const std::string& descriptor) {
   const ops::DiskGeometry g = TRY(ops::disk_geometry(descriptor));
-  return fmt::format("size:\t\t{}\nblocksize:\t{}\nfmt_version:\t{}\n", g.size_sectors, g.cluster_sectors, g.version);
+  return fmt::format("size:\t\t{}\nblocksize:\t{}\nfmt_version:\t{}\n", g.size_sectors, g.cluster_sectors,
+                     g.version);
 }
 
-/// Parsers look for a device name behind "device:", blanks and line ends included: after an empty value no line follows.
+/// Parsers look for a device name behind "device:", blanks and line ends included: after an empty value no
+/// line follows.
 Result<std::string> device_lines(const std::string& descriptor) {
   const ops::DiskDevice d = TRY(ops::disk_device(descriptor));
   if (d.device.empty()) return std::string("device:\t\t\n");
-  if (!d.survives_crash) log_error("Warning: this kernel can't hand requests to another daemon: if {}'s dies, so does the device", d.device);
+  if (!d.survives_crash)
+    log_error("Warning: this kernel can't hand requests to another daemon: if {}'s dies, so does the device",
+              d.device);
   return fmt::format("device:\t\t{}\npartition:\t{}\n", d.device, d.partition);
 }
 

@@ -53,9 +53,12 @@ Parsed<std::uint32_t> parse_fs_block(const std::string& text) {
 
 image::CreateFormat create_format(FormatWord word) {
   switch (word) {
-    case FormatWord::Raw: return image::CreateFormat::Raw;
-    case FormatWord::Preallocated: return image::CreateFormat::Preallocated;
-    case FormatWord::Ploop1: break;
+    case FormatWord::Raw:
+      return image::CreateFormat::Raw;
+    case FormatWord::Preallocated:
+      return image::CreateFormat::Preallocated;
+    case FormatWord::Ploop1:
+      break;
   }
   return image::CreateFormat::Expanded;
 }
@@ -80,15 +83,19 @@ Parsed<ops::InitOptions> parse_init(const Words& args) {
   options.transport = transport.value_or(options.transport);
   if (size) options.size_sectors = PARSED(parse_size(kInitText, 's', *size));
   if (format) options.format = create_format(PARSED(parse_format(kInitText, *format)));
-  if (version) options.version = format::Version{static_cast<std::uint8_t>(PARSED(parse_version(kInitText, *version)))};
+  if (version)
+    options.version = format::Version{static_cast<std::uint8_t>(PARSED(parse_version(kInitText, *version)))};
   if (type) options.file_system.type = PARSED(parse_type(*type));
-  if (blocksize) options.cluster_sectors = PARSED(parse_blocksize(kInitText, *blocksize)).value_or(options.cluster_sectors);
+  if (blocksize)
+    options.cluster_sectors =
+        PARSED(parse_blocksize(kInitText, *blocksize)).value_or(options.cluster_sectors);
   if (fs_block) options.file_system.block_size = PARSED(parse_fs_block(*fs_block));
   options.file_system.lazy = !nolazy;
   if (!size) return usage_error(kInitText, "The size is missing: give it with -s");
   if (options.size_sectors == 0) return usage_error(kInitText, "The size must not be 0");
   if (operands.size() != 1) {
-    return usage_error(kInitText, operands.empty() ? "The name of the image is missing" : "There must be one image only");
+    return usage_error(
+        kInitText, operands.empty() ? "The name of the image is missing" : "There must be one image only");
   }
   options.image = operands.front();
   return options;

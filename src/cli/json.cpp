@@ -17,18 +17,24 @@ bool is_utf8(std::string_view bytes) {
 Json name_json(std::string_view bytes) {
   if (is_utf8(bytes)) return bytes;
   std::string hex;
-  for (const char c : bytes) hex += fmt::format("{:02x}", static_cast<unsigned char>(c));
+  for (const char c : bytes)
+    hex += fmt::format("{:02x}", static_cast<unsigned char>(c));
   return Json{{"hex", hex}};
 }
 
-Json name_or_null(std::string_view bytes) { return bytes.empty() ? Json(nullptr) : name_json(bytes); }
+Json name_or_null(std::string_view bytes) {
+  return bytes.empty() ? Json(nullptr) : name_json(bytes);
+}
 
 Json names_json(const std::vector<std::string>& names) {
   Json list = Json::array();
-  for (const std::string& name : names) list.push_back(name_json(name));
+  for (const std::string& name : names)
+    list.push_back(name_json(name));
   return list;
 }
 
-std::string json_text(const Json& value) { return value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"; }
+std::string json_text(const Json& value) {
+  return value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
 
 }  // namespace ploop::cli

@@ -1,5 +1,5 @@
-// Answers as JSON for programs. The names of the fields are an interface: docs/json.md lists them, and they only ever get more.
-// Not for headers of other folders.
+// Answers as JSON for programs. The names of the fields are an interface: docs/json.md lists them, and they
+// only ever get more. Not for headers of other folders.
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -12,8 +12,7 @@
 namespace ploop::cli {
 
 const CommandText kListText = {
-    "list", "show the attached disks",
-    "list [-a] [--json]",
+    "list", "show the attached disks", "list [-a] [--json]",
     "One line per device: name, base image, mount point (with -a), component name.\n"
     "Nothing is printed when nothing is attached.\n"
     "\n"
@@ -38,7 +37,8 @@ std::string text_of(const std::vector<ops::DeviceRow>& rows) {
   std::string text;
   for (const ops::DeviceRow& row : rows) {
     // The blanks are historical: parsers count fields from the left.
-    text += fmt::format("{:<12} {} {} {}\n", fmt::format("ploop{}", row.state.number), row.state.deltas.front().path,
+    text += fmt::format("{:<12} {} {} {}\n", fmt::format("ploop{}", row.state.number),
+                        row.state.deltas.front().path,
                         row.mount_points.empty() ? "" : row.mount_points.front(), row.state.component);
   }
   return text;
@@ -74,7 +74,8 @@ Json json_of(const ops::DeviceRow& row) {
 
 std::string json_of(const std::vector<ops::DeviceRow>& rows) {
   Json devices = Json::array();
-  for (const ops::DeviceRow& row : rows) devices.push_back(json_of(row));
+  for (const ops::DeviceRow& row : rows)
+    devices.push_back(json_of(row));
   return json_text({{"devices", std::move(devices)}});
 }
 

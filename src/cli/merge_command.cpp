@@ -43,8 +43,10 @@ namespace {
 Parsed<ops::LevelRange> parse_levels(const std::string& text) {
   const std::size_t dots = text.find("..");
   const auto low = parse_c_integer(text.substr(0, dots));
-  const auto high = dots == std::string::npos ? (low ? std::optional(*low + 1) : std::nullopt) : parse_c_integer(text.substr(dots + 2));
-  if (!low || !high || *low >= *high || *high > 0xffff) return usage_error(kMergeText, "Bad -l argument: " + text);
+  const auto high = dots == std::string::npos ? (low ? std::optional(*low + 1) : std::nullopt)
+                                              : parse_c_integer(text.substr(dots + 2));
+  if (!low || !high || *low >= *high || *high > 0xffff)
+    return usage_error(kMergeText, "Bad -l argument: " + text);
   return ops::LevelRange{static_cast<std::size_t>(*low), static_cast<std::size_t>(*high)};
 }
 
@@ -64,7 +66,8 @@ Parsed<MergeArguments> parse_merge(const Words& args) {
   if (new_image && new_image->empty()) return usage_error(kMergeText, "The name of the new image is empty");
   files.new_image = new_image.value_or("");
   if (device) {
-    if (!files.operands.empty() || format) return usage_error(kMergeText, "With -d there must be no -f and no images");
+    if (!files.operands.empty() || format)
+      return usage_error(kMergeText, "With -d there must be no -f and no images");
     result.device = ops::MergeDeviceRequest{.device = *device, .levels = {}, .new_image = files.new_image};
     if (levels) result.device->levels = PARSED(parse_levels(*levels));
     return result;
@@ -73,7 +76,8 @@ Parsed<MergeArguments> parse_merge(const Words& args) {
   if (files.operands.size() == 1 && descriptor::is_descriptor_name(files.operands.front())) {
     return value_error("Please use ploop snapshot-merge command");
   }
-  if (files.operands.size() < 2) return usage_error(kMergeText, "At least two images are needed: the top first, the lowest last");
+  if (files.operands.size() < 2)
+    return usage_error(kMergeText, "At least two images are needed: the top first, the lowest last");
   return result;
 }
 

@@ -46,7 +46,8 @@ const CommandText kMountText = {
     "  ploop mount base.hdd first.delta second.delta\n"};
 
 Parsed<ops::MountOptions> parse_mount(const Words& args) {
-  std::optional<std::string> device, directory, fs_options, fs_type, uuid, component, format, blocksize, transport, on_enospc;
+  std::optional<std::string> device, directory, fs_options, fs_type, uuid, component, format, blocksize,
+      transport, on_enospc;
   ops::MountOptions options;
   Arguments arguments(kMountText);
   arguments.flag("-r", options.read_only);

@@ -15,14 +15,12 @@ constexpr int kFailed = 32;
 constexpr int kQuiet = static_cast<int>(LogLevel::Error);
 
 const CommandText kMountHelper = {
-    "mount.ploop", "helper of mount(8)",
-    "mount.ploop DiskDescriptor.xml DIR [-sfnv] [-o OPTIONS]",
+    "mount.ploop", "helper of mount(8)", "mount.ploop DiskDescriptor.xml DIR [-sfnv] [-o OPTIONS]",
     "What 'mount -t ploop' runs: attaches the disk and mounts its file system. Option ro\n"
     "makes both read-only, all others are for the file system inside.\n"};
 
 const CommandText kUmountHelper = {
-    "umount.ploop", "helper of umount(8)",
-    "umount.ploop DIR|DEVICE [-fnrv]",
+    "umount.ploop", "helper of umount(8)", "umount.ploop DIR|DEVICE [-fnrv]",
     "What umount runs for a disk that 'mount -t ploop' has mounted: unmounts the file system\n"
     "and detaches the disk.\n"};
 
@@ -99,14 +97,16 @@ Parsed<MountHelperArguments> parse_mount_helper(const Words& args) {
   arguments.value("-t", type);
   arguments.values("-o", lists);
   const Words operands = PARSED(arguments.parse(args));
-  if (operands.size() != 2) return usage_error(kMountHelper, "A descriptor and a directory must be given");
+  if (operands.size() != 2 || operands[1].empty())
+    return usage_error(kMountHelper, "A descriptor and a directory must be given");
   if (!descriptor::is_descriptor_name(operands[0])) {
     return usage_error(kMountHelper, operands[0] + " is not the name of a descriptor, which ends in .xml");
   }
   result.mount.operands = {operands[0]};
   result.mount.directory = operands[1];
   std::string all;
-  for (const std::string& list : lists) all += list + ",";
+  for (const std::string& list : lists)
+    all += list + ",";
   result.mount.fs_options = split_options(all, result.mount.read_only);
   if (!no_record) result.mount.umount_helper = "ploop";
   return result;
@@ -125,7 +125,9 @@ Parsed<UmountHelperArguments> parse_umount_helper(const Words& args) {
   arguments.value("-t", type);
   const Words operands = PARSED(arguments.parse(args));
   if (operands.size() != 1) return usage_error(kUmountHelper, "One directory or device must be given");
-  if (lazy) return usage_error(kUmountHelper, "-l would leave the device running without its file system; it is refused");
+  if (lazy)
+    return usage_error(kUmountHelper,
+                       "-l would leave the device running without its file system; it is refused");
   const bool device = device_number(operands[0]) >= 0 && operands[0].starts_with("/");
   (device ? result.umount.device : result.umount.directory) = operands[0];
   return result;

@@ -1,5 +1,6 @@
-// mount.ploop and umount.ploop: what mount(8) and umount(8) run for file systems of type "ploop". They are this program under
-// other names, with the arguments and exit statuses of such helpers: 0 done, 1 wrong usage, 2 system error, 32 failed.
+// mount.ploop and umount.ploop: what mount(8) and umount(8) run for file systems of type "ploop". They are
+// this program under other names, with the arguments and exit statuses of such helpers: 0 done, 1 wrong
+// usage, 2 system error, 32 failed.
 #pragma once
 
 #include <optional>

@@ -64,7 +64,8 @@ void try_external(const Words& words) {
   std::string program = "ploop-" + words.front();
   if (words.front().starts_with("-") || words.front().find('/') != std::string::npos) return;
   std::vector<char*> argv{program.data()};
-  for (std::size_t i = 1; i < words.size(); ++i) argv.push_back(const_cast<char*>(words[i].c_str()));
+  for (std::size_t i = 1; i < words.size(); ++i)
+    argv.push_back(const_cast<char*>(words[i].c_str()));
   argv.push_back(nullptr);
   // As this process was started: signals are not blocked and a broken pipe ends it.
   sigset_t none;
@@ -105,7 +106,8 @@ GlobalOptions parse_global(const Words& words) {
 }
 
 bool is_balloon_program(std::string_view program) {
-  return program.substr(program.rfind('/') == std::string_view::npos ? 0 : program.rfind('/') + 1) == "ploop-balloon";
+  return program.substr(program.rfind('/') == std::string_view::npos ? 0 : program.rfind('/') + 1) ==
+         "ploop-balloon";
 }
 
 ExitCode run_program_line(Console& console, const Words& words) {

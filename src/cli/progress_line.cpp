@@ -10,8 +10,8 @@
 namespace ploop::cli {
 namespace {
 
-constexpr double kShortest = 0.5;   ///< seconds of work that say something about speed
-constexpr double kMemory = 4;       ///< seconds after which old samples hardly count
+constexpr double kShortest = 0.5;  ///< seconds of work that say something about speed
+constexpr double kMemory = 4;      ///< seconds after which old samples hardly count
 constexpr std::size_t kLeastBar = 10;
 constexpr std::size_t kMostBar = 40;
 
@@ -35,7 +35,8 @@ std::string remaining(const ProgressState& state) {
   const double left = std::ceil(static_cast<double>(state.total - state.done) / *state.rate);
   if (left >= 100.0 * 3600) return "";
   const auto seconds = static_cast<unsigned>(left);
-  if (seconds >= 3600) return fmt::format("{}:{:02}:{:02} left", seconds / 3600, seconds / 60 % 60, seconds % 60);
+  if (seconds >= 3600)
+    return fmt::format("{}:{:02}:{:02} left", seconds / 3600, seconds / 60 % 60, seconds % 60);
   return fmt::format("{}:{:02} left", seconds / 60, seconds % 60);
 }
 
@@ -70,7 +71,8 @@ std::string bar_line(const ProgressState& state, std::size_t width) {
     if (!more.empty() && line.size() + 2 + more.size() <= width) line += "  " + more;
   }
   const std::size_t room = width > line.size() + 3 ? width - line.size() - 3 : 0;
-  if (state.total != 0 && room >= kLeastBar) line.insert(label.size(), drawn_bar(state, std::min(room, kMostBar)) + " ");
+  if (state.total != 0 && room >= kLeastBar)
+    line.insert(label.size(), drawn_bar(state, std::min(room, kMostBar)) + " ");
   return line.substr(0, width);
 }
 

@@ -9,8 +9,8 @@
 
 namespace ploop::cli {
 
-/// Speed of an operation, smoothed over some seconds. What was done before the first sample (by an interrupted run)
-/// does not count.
+/// Speed of an operation, smoothed over some seconds. What was done before the first sample (by an
+/// interrupted run) does not count.
 class RateMeter {
  public:
   /// `seconds` since any fixed moment, not falling.
@@ -32,8 +32,8 @@ struct ProgressState {
   std::optional<double> rate;
 };
 
-/// One line of at most `width` characters for a terminal: what does not fit is left out, the bar first, then the time, then
-/// the speed.
+/// One line of at most `width` characters for a terminal: what does not fit is left out, the bar first, then
+/// the time, then the speed.
 std::string bar_line(const ProgressState& state, std::size_t width);
 /// The same for a log: "Merging: 37% (380 of 1024 MiB, 210.0 MiB/s, 0:03 left)".
 std::string plain_line(const ProgressState& state);

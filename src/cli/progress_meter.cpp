@@ -3,9 +3,9 @@
 namespace ploop::cli {
 namespace {
 
-constexpr double kQuiet = 0.5;         ///< seconds before anything is shown
-constexpr double kRedraw = 0.1;        ///< between two states of the bar
-constexpr double kBetweenLines = 2;    ///< between two lines
+constexpr double kQuiet = 0.5;       ///< seconds before anything is shown
+constexpr double kRedraw = 0.1;      ///< between two states of the bar
+constexpr double kBetweenLines = 2;  ///< between two lines
 
 }  // namespace
 

@@ -1,11 +1,12 @@
-// The progress of one operation on the terminal: a bar on stderr when that is a terminal, a line now and then with -v, nothing
-// otherwise. In a command:
+// The progress of one operation on the terminal: a bar on stderr when that is a terminal, a line now and then
+// with -v, nothing otherwise. In a command:
 //
 //   ProgressMeter meter(console, "Merging");
 //   options.progress = meter.callback();
 //   const Status done = ops::merge(options);
 //
-// Nothing is shown of work that ends within half a second, and nothing is left of the bar when the meter ends.
+// Nothing is shown of work that ends within half a second, and nothing is left of the bar when the meter
+// ends.
 #pragma once
 
 #include <string>
@@ -34,7 +35,7 @@ class ProgressMeter {
   Console& console_;
   const std::string label_;
   const Way way_;
-  double next_;          ///< seconds since the program's start when it is time to show something
+  double next_;  ///< seconds since the program's start when it is time to show something
   RateMeter rate_;
 };
 

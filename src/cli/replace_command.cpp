@@ -45,7 +45,8 @@ std::string_view what_is_wrong(const ops::ReplaceRequest& r, std::size_t operand
   const int devices = (r.device.empty() ? 0 : 1) + (r.directory.empty() ? 0 : 1);
   if (devices > 1) return "Error: either -d or -m must be specified";
   if (devices == 1 && operands != 0) return "With -d or -m there must be no descriptor";
-  if (devices == 1 && (selectors != 1 || r.uuid)) return "Error: either one of level (-l) or current file (-o) must be specified";
+  if (devices == 1 && (selectors != 1 || r.uuid))
+    return "Error: either one of level (-l) or current file (-o) must be specified";
   if (devices == 0 && selectors != 1) {
     return "Error: either one of uuid (-u), level (-l) or current file (-o) must be specified";
   }

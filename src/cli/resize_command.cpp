@@ -6,8 +6,7 @@
 namespace ploop::cli {
 
 const CommandText kResizeText = {
-    "resize", "make a disk and its file system larger or smaller",
-    "resize -s SIZE DiskDescriptor.xml",
+    "resize", "make a disk and its file system larger or smaller", "resize -s SIZE DiskDescriptor.xml",
     "Gives a disk another size, with its partition and its file system (ext4, ext3, xfs).\n"
     "\n"
     "A mounted disk grows while it is used. When it shall be smaller, it keeps its own size:\n"

@@ -28,7 +28,8 @@ Parsed<ops::RestoreOptions> parse_restore_descriptor(const Words& args) {
   ops::RestoreOptions options;
   if (format) options.raw = PARSED(parse_format(kRestoreDescriptorText, *format)) == FormatWord::Raw;
   if (blocksize) options.cluster_sectors = PARSED(parse_blocksize(kRestoreDescriptorText, *blocksize));
-  if (operands.size() != 2) return usage_error(kRestoreDescriptorText, "A directory and an image must be given");
+  if (operands.size() != 2)
+    return usage_error(kRestoreDescriptorText, "A directory and an image must be given");
   options.directory = operands[0];
   options.image = operands[1];
   return options;

@@ -1,5 +1,5 @@
-// SIGINT, SIGTERM and SIGHUP: a command that has something to undo is asked to stop, and the program it waits for is
-// ended; any other command ends at once, as if the signal had not been caught.
+// SIGINT, SIGTERM and SIGHUP: a command that has something to undo is asked to stop, and the program it waits
+// for is ended; any other command ends at once, as if the signal had not been caught.
 #pragma once
 
 #include "cli/console.hpp"

@@ -36,11 +36,13 @@ Parsed<SnapshotArguments> parse_snapshot(const Words& args) {
   SnapshotArguments parsed;
   if (device) {
     if (uuid) return usage_error(kSnapshotText, "Options -d and -u can't be used together");
-    if (operands.size() != 1) return usage_error(kSnapshotText, "The new image is missing, or there are several");
+    if (operands.size() != 1)
+      return usage_error(kSnapshotText, "The new image is missing, or there are several");
     parsed.device = ops::DeviceSnapshotOptions{*device, operands.front(), freeze};
     return parsed;
   }
-  if (freeze) return usage_error(kSnapshotText, "Option -F needs -d; otherwise the file system is always frozen");
+  if (freeze)
+    return usage_error(kSnapshotText, "Option -F needs -d; otherwise the file system is always frozen");
   if (uuid) parsed.disk.uuid = PARSED(parse_uuid_option(*uuid));
   parsed.disk.descriptor = PARSED(one_descriptor(kSnapshotText, operands));
   return parsed;

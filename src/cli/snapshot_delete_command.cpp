@@ -6,8 +6,7 @@
 namespace ploop::cli {
 
 const CommandText kSnapshotDeleteText = {
-    "snapshot-delete", "remove a snapshot",
-    "snapshot-delete -u UUID DiskDescriptor.xml",
+    "snapshot-delete", "remove a snapshot", "snapshot-delete -u UUID DiskDescriptor.xml",
     "The snapshot goes; the current state and all other snapshots keep their content.\n"
     "What others are based on is merged into them, which may take a while; the disk\n"
     "can be in use meanwhile. A snapshot with several branches above it is marked, and\n"

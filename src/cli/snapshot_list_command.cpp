@@ -50,7 +50,8 @@ const Column& column(SnapshotField field) {
 }
 
 Parsed<SnapshotField> parse_field(std::string name) {
-  std::ranges::transform(name, name.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  std::ranges::transform(name, name.begin(),
+                         [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
   for (const Column& c : kColumns) {
     if (c.name == name) return c.field;
   }
@@ -71,10 +72,14 @@ Parsed<std::vector<SnapshotField>> parse_fields(const std::string& list) {
 
 std::string_view value_of(const ops::SnapshotRow& row, SnapshotField field) {
   switch (field) {
-    case SnapshotField::ParentUuid: return row.parent_uuid;
-    case SnapshotField::Current: return row.current ? "*" : " ";
-    case SnapshotField::Uuid: return row.uuid;
-    case SnapshotField::File: break;
+    case SnapshotField::ParentUuid:
+      return row.parent_uuid;
+    case SnapshotField::Current:
+      return row.current ? "*" : " ";
+    case SnapshotField::Uuid:
+      return row.uuid;
+    case SnapshotField::File:
+      break;
   }
   return row.file;
 }
@@ -98,7 +103,8 @@ Parsed<SnapshotListArguments> parse_all(const Words& args) {
   arguments.flag("--json", result.json);
   const Words operands = PARSED(arguments.parse(args));
   if (result.json && (no_header || output)) {
-    return usage_error(kSnapshotListText, "Options -H and -o choose lines and columns of text; --json has none");
+    return usage_error(kSnapshotListText,
+                       "Options -H and -o choose lines and columns of text; --json has none");
   }
   result.header = !no_header;
   if (!uuid) uuid = id;
@@ -109,7 +115,9 @@ Parsed<SnapshotListArguments> parse_all(const Words& args) {
   return result;
 }
 
-Json uuid_or_null(const std::string& uuid) { return same_uuid(uuid, kNoUuid) ? Json(nullptr) : Json(uuid); }
+Json uuid_or_null(const std::string& uuid) {
+  return same_uuid(uuid, kNoUuid) ? Json(nullptr) : Json(uuid);
+}
 
 std::string json_of(const std::vector<ops::SnapshotRow>& rows) {
   Json nodes = Json::array();
@@ -125,10 +133,12 @@ std::string json_of(const std::vector<ops::SnapshotRow>& rows) {
 
 }  // namespace
 
-std::string format_snapshot_rows(const std::vector<ops::SnapshotRow>& rows, const SnapshotListArguments& args) {
+std::string format_snapshot_rows(const std::vector<ops::SnapshotRow>& rows,
+                                 const SnapshotListArguments& args) {
   std::string text;
   if (args.header) {
-    for (const SnapshotField field : args.fields) text += fmt::format("{:<{}} ", column(field).title, column(field).width);
+    for (const SnapshotField field : args.fields)
+      text += fmt::format("{:<{}} ", column(field).title, column(field).width);
     text += '\n';
   }
   for (const ops::SnapshotRow& row : rows) {

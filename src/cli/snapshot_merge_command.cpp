@@ -34,9 +34,11 @@ Parsed<ops::SnapshotMergeOptions> parse_snapshot_merge(const Words& args) {
   arguments.value("-n", new_file);
   arguments.flag("-A", options.all);
   const Words operands = PARSED(arguments.parse(args));
-  if (options.all && (uuid || lower)) return usage_error(kSnapshotMergeText, "Options -u and -A can't be used together");
+  if (options.all && (uuid || lower))
+    return usage_error(kSnapshotMergeText, "Options -u and -A can't be used together");
   if (lower && !uuid) return usage_error(kSnapshotMergeText, "Option -U needs -u");
-  if (new_file && new_file->empty()) return usage_error(kSnapshotMergeText, "The name of the new image is empty");
+  if (new_file && new_file->empty())
+    return usage_error(kSnapshotMergeText, "The name of the new image is empty");
   if (uuid) options.uuid = PARSED(parse_uuid_option(*uuid));
   if (lower) options.lower = PARSED(parse_uuid_option(*lower));
   options.new_file = new_file.value_or("");

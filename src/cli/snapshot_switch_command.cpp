@@ -5,8 +5,7 @@
 namespace ploop::cli {
 
 const CommandText kSnapshotSwitchText = {
-    "snapshot-switch", "go back to a snapshot",
-    "snapshot-switch -u UUID DiskDescriptor.xml",
+    "snapshot-switch", "go back to a snapshot", "snapshot-switch -u UUID DiskDescriptor.xml",
     "The disk's content becomes that of the snapshot. What was written since the last\n"
     "snapshot is lost: take one first to keep it. All snapshots stay, those above the\n"
     "chosen one as a branch. The disk must not be mounted.\n"

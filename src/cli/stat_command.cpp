@@ -11,8 +11,7 @@
 namespace ploop::cli {
 
 const CommandText kStatText = {
-    "stat", "show the counters of a device",
-    "stat -d DEVICE [-c|-l]",
+    "stat", "show the counters of a device", "stat -d DEVICE [-c|-l]",
     "One line per counter: requests and bytes since the device was attached or the counters\n"
     "were cleared, clusters taken, barriers and table pages written, errors.\n"
     "\n"
@@ -47,7 +46,8 @@ ExitCode show(Console& console, const std::string& device) {
   const auto counters = ops::device_counters(device);
   if (!counters) return report(console, counters.error());
   std::string text;
-  for (const ops::CounterValue& counter : *counters) text += fmt::format("{:<20}\t{}\n", counter.name, counter.value);
+  for (const ops::CounterValue& counter : *counters)
+    text += fmt::format("{:<20}\t{}\n", counter.name, counter.value);
   return answer(console, text);
 }
 
@@ -56,7 +56,8 @@ ExitCode load(Console& console, const std::string& device) {
   if (!values) return stop(console, values.error());
   const auto unknown = ops::load_counters(device, *values);
   if (!unknown) return report(console, unknown.error());
-  for (const std::string& name : *unknown) console.message(LogLevel::Error, "Variable \"" + name + "\" is missing");
+  for (const std::string& name : *unknown)
+    console.message(LogLevel::Error, "Variable \"" + name + "\" is missing");
   return ExitCode::Ok;
 }
 

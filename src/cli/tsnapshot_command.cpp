@@ -29,7 +29,8 @@ Parsed<ops::TsnapshotOptions> parse_tsnapshot(const Words& args) {
   arguments.value("-m", directory);
   const Words operands = PARSED(arguments.parse(args));
   if (!uuid) return usage_error(kTsnapshotText, "The name of the snapshot (-u UUID) is missing");
-  if (!component || component->empty()) return usage_error(kTsnapshotText, "The component (-c COMPONENT) is missing");
+  if (!component || component->empty())
+    return usage_error(kTsnapshotText, "The component (-c COMPONENT) is missing");
   if (directory && directory->empty()) return usage_error(kTsnapshotText, "The mount point is empty");
   ops::TsnapshotOptions options;
   options.uuid = PARSED(parse_uuid_option(*uuid));

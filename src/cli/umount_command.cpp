@@ -38,7 +38,8 @@ Parsed<ops::UmountOptions> parse_umount(const Words& args) {
   // With -d or -m operands have always been ignored.
   if (!options.device.empty() || !options.directory.empty()) return options;
   if (operands.size() != 1) {
-    return usage_error(kUmountText, operands.empty() ? "What to unmount is missing" : "There must be one disk only");
+    return usage_error(kUmountText,
+                       operands.empty() ? "What to unmount is missing" : "There must be one disk only");
   }
   options.target = operands.front();
   return options;

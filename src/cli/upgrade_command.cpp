@@ -48,7 +48,8 @@ ExitCode run_upgrade(Console& console, const Words& args) {
   ExitCode code = ExitCode::Ok;
   for (const ops::UpgradeOutcome& outcome : *outcomes) {
     if (outcome.result) {
-      console.message(LogLevel::Progress, fmt::format("{}: ploopd {} -> {}", outcome.device, outcome.result->from, outcome.result->to));
+      console.message(LogLevel::Progress, fmt::format("{}: ploopd {} -> {}", outcome.device,
+                                                      outcome.result->from, outcome.result->to));
       continue;
     }
     Error error = outcome.result.error();

@@ -27,7 +27,8 @@ Parsed<std::uint64_t> parse_size(const CommandText& command, char option, const 
   if ((sectors && *sectors >= kSizeBound) || is_negative(text)) {
     return usage_error(command, fmt::format("ERROR: Too large value for option -{}: {}", option, text));
   }
-  if (!sectors) return usage_error(command, fmt::format("ERROR: Invalid argument for option -{}: {}", option, text));
+  if (!sectors)
+    return usage_error(command, fmt::format("ERROR: Invalid argument for option -{}: {}", option, text));
   return *sectors;
 }
 
@@ -42,15 +43,16 @@ Parsed<std::optional<std::uint32_t>> parse_blocksize(const CommandText& command,
   if (!sectors) return usage_error(command, fmt::format("ERROR: Invalid argument for option -b: {}", text));
   if (*sectors == 0) return std::optional<std::uint32_t>{};
   if (!std::has_single_bit(*sectors) || *sectors < kMinBlocksize || *sectors > kMaxBlocksize) {
-    return value_error(fmt::format("Incorrect blocksize specified: {} (a power of two from {} to {} sectors)", text,
-                                   kMinBlocksize, kMaxBlocksize));
+    return value_error(fmt::format("Incorrect blocksize specified: {} (a power of two from {} to {} sectors)",
+                                   text, kMinBlocksize, kMaxBlocksize));
   }
   return static_cast<std::uint32_t>(*sectors);
 }
 
 Parsed<std::string> one_descriptor(const CommandText& command, const std::vector<std::string>& operands) {
   if (operands.size() == 1) return operands.front();
-  return usage_error(command, operands.empty() ? "The descriptor is missing" : "There must be one descriptor only");
+  return usage_error(command,
+                     operands.empty() ? "The descriptor is missing" : "There must be one descriptor only");
 }
 
 Parsed<int> parse_version(const CommandText& command, const std::string& text) {

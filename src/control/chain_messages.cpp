@@ -12,7 +12,8 @@ Json commit_to_json(const CommitPoint& commit) {
 
 Result<CommitPoint> commit_from_json(const Json& object) {
   const auto commit = object.find("commit");
-  if (commit == object.end() || !commit->is_object() || !commit->contains("from") || !commit->contains("to")) {
+  if (commit == object.end() || !commit->is_object() || !commit->contains("from") ||
+      !commit->contains("to")) {
     return fail(ExitCode::Protocol, "\"commit\" is missing or incomplete");
   }
   CommitPoint point;
@@ -29,7 +30,8 @@ Result<CommitPoint> commit_from_json(const Json& object) {
 Result<std::vector<DeltaSpec>> absolute_deltas_from_json(const Json& object) {
   std::vector<DeltaSpec> deltas = TRY(deltas_from_json(object));
   for (const DeltaSpec& delta : deltas) {
-    if (!delta.path.starts_with('/')) return fail(ExitCode::Param, "Image path is not absolute: " + delta.path);
+    if (!delta.path.starts_with('/'))
+      return fail(ExitCode::Param, "Image path is not absolute: " + delta.path);
   }
   return deltas;
 }
@@ -39,22 +41,39 @@ Result<std::vector<std::string>> paths_from_json(const Json& object) {
   std::vector<std::string> paths;
   const auto known = object.find("known");
   if (known == object.end()) return paths;
-  if (!known->is_array() || known->size() > kMaxDeltas) return fail(ExitCode::Protocol, "\"known\" is no list of images");
-  for (const Json& path : *known) paths.push_back(TRY(bytes_from_json(path, "known")));
+  if (!known->is_array() || known->size() > kMaxDeltas)
+    return fail(ExitCode::Protocol, "\"known\" is no list of images");
+  for (const Json& path : *known)
+    paths.push_back(TRY(bytes_from_json(path, "known")));
   return paths;
+}
+
+Result<std::vector<std::size_t>> fresh_from_json(const Json& object, std::size_t levels) {
+  std::vector<std::size_t> fresh;
+  const auto list = object.find("fresh");
+  if (list == object.end() || !list->is_array() || list->size() > levels)
+    return fail(ExitCode::Protocol, "\"fresh\" is no list of levels");
+  for (const Json& level : *list) {
+    if (!level.is_number_unsigned() || level.get<std::uint64_t>() >= levels)
+      return fail(ExitCode::Protocol, "\"fresh\" names no level");
+    fresh.push_back(level.get<std::size_t>());
+  }
+  return fresh;
 }
 
 }  // namespace
 
 std::vector<std::string> paths_of(const std::vector<DeltaSpec>& deltas) {
   std::vector<std::string> paths;
-  for (const DeltaSpec& delta : deltas) paths.push_back(delta.path);
+  for (const DeltaSpec& delta : deltas)
+    paths.push_back(delta.path);
   return paths;
 }
 
 std::string encode_chain_change(const ChainChange& change) {
   Json known = Json::array();
-  for (const std::string& path : change.known) known.push_back(bytes_to_json(path));
+  for (const std::string& path : change.known)
+    known.push_back(bytes_to_json(path));
   return to_line(Json{{"deltas", deltas_to_json(change.deltas)},
                       {"known", std::move(known)},
                       {"size_sectors", change.size_sectors},
@@ -78,7 +97,8 @@ std::string encode_chain_state(const ChainState& state) {
   return to_line(Json{{"deltas", deltas_to_json(state.deltas)},
                       {"merging", state.merging},
                       {"size_sectors", state.size_sectors},
-                      {"commit", commit_to_json(state.commit)}});
+                      {"commit", commit_to_json(state.commit)},
+                      {"fresh", state.fresh}});
 }
 
 Result<ChainState> decode_chain_state(std::string_view text) {
@@ -88,19 +108,24 @@ Result<ChainState> decode_chain_state(std::string_view text) {
   state.merging = TRY(bool_field(json, "merging"));
   state.size_sectors = TRY(unsigned_field(json, "size_sectors"));
   state.commit = TRY(commit_from_json(json));
+  state.fresh = TRY(fresh_from_json(json, state.deltas.size()));
   return state;
 }
 
 std::string encode_permission(const Permission& permission) {
-  return to_line(
-      Json{{"deltas", deltas_to_json(permission.deltas)}, {"merge", permission.merge}, {"commit", commit_to_json(permission.commit)}});
+  Json json{{"deltas", deltas_to_json(permission.deltas)},
+            {"merge", permission.merge},
+            {"commit", commit_to_json(permission.commit)}};
+  add_files(json, permission.deltas);
+  return to_line(json);
 }
 
 Result<Permission> decode_permission(std::string_view text) {
   const Json json = TRY(parse_object(text, "permission"));
-  TRY(only_fields(json, {"deltas", "merge", "commit"}, "permission"));
+  TRY(only_fields(json, {"deltas", "merge", "commit", "files"}, "permission"));
   Permission permission;
   permission.deltas = TRY(absolute_deltas_from_json(json));
+  TRY(read_files(json, permission.deltas));
   permission.merge = TRY(bool_field(json, "merge"));
   permission.commit = TRY(commit_from_json(json));
   return permission;

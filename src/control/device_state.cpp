@@ -10,27 +10,29 @@ constexpr std::string_view kWhat = "device state";
 }  // namespace
 
 std::string encode_device_state(const DeviceState& state) {
-  return to_line(Json{{"number", state.number},
-                      {"guardian_pid", state.guardian_pid},
-                      {"guardian_start", state.guardian_start},
-                      {"worker_pid", state.worker_pid},
-                      {"backing_device", state.backing_device},
-                      {"major", state.major},
-                      {"minor", state.minor},
-                      {"size_sectors", state.size_sectors},
-                      {"cluster_sectors", state.cluster_sectors},
-                      {"version", state.version},
-                      {"read_only", state.read_only},
-                      {"deltas", deltas_to_json(state.deltas)},
-                      {"component", state.component},
-                      {"descriptor", bytes_to_json(state.descriptor)},
-                      {"transport", state.transport},
-                      {"can_resend", state.can_resend},
-                      {"can_resize", state.can_resize},
-                      {"sandbox", state.sandbox},
-                      {"sandbox_required", state.sandbox_required},
-                      {"on_enospc", on_enospc_name(state.on_enospc)},
-                      {"program", state.program}});
+  Json json{{"number", state.number},
+            {"guardian_pid", state.guardian_pid},
+            {"guardian_start", state.guardian_start},
+            {"worker_pid", state.worker_pid},
+            {"backing_device", state.backing_device},
+            {"major", state.major},
+            {"minor", state.minor},
+            {"size_sectors", state.size_sectors},
+            {"cluster_sectors", state.cluster_sectors},
+            {"version", state.version},
+            {"read_only", state.read_only},
+            {"deltas", deltas_to_json(state.deltas)},
+            {"component", state.component},
+            {"descriptor", bytes_to_json(state.descriptor)},
+            {"transport", state.transport},
+            {"can_resend", state.can_resend},
+            {"can_resize", state.can_resize},
+            {"sandbox", state.sandbox},
+            {"sandbox_required", state.sandbox_required},
+            {"program", state.program}};
+  add_files(json, state.deltas);
+  if (state.place) json["place"] = file_to_json(*state.place);
+  return to_line(json);
 }
 
 Result<DeviceState> decode_device_state(std::string_view text) {
@@ -49,6 +51,8 @@ Result<DeviceState> decode_device_state(std::string_view text) {
   state.version = TRY(number_field<int>(json, "version"));
   state.read_only = TRY(bool_field(json, "read_only"));
   state.deltas = TRY(deltas_from_json(json));
+  TRY(read_files(json, state.deltas));
+  if (json.contains("place")) state.place = TRY(file_from_json(json["place"]));
   state.component = TRY(string_field(json, "component"));
   if (!json.contains("descriptor")) return fail(ExitCode::Protocol, "\"descriptor\" is missing");
   state.descriptor = TRY(bytes_from_json(json["descriptor"], "descriptor"));

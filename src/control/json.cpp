@@ -47,14 +47,17 @@ std::size_t nesting_depth(std::string_view text) {
 }
 
 Result<Json> parse_object(std::string_view text, std::string_view what) {
-  const auto malformed = [&](const char* why) { return fail(ExitCode::Protocol, std::string(what) + ": " + why); };
+  const auto malformed = [&](const char* why) {
+    return fail(ExitCode::Protocol, std::string(what) + ": " + why);
+  };
   if (nesting_depth(text) > kMaxJsonDepth) return malformed("nested too deeply");
   std::vector<std::set<std::string>> names;
   bool repeated = false;
   const auto watch = [&](int, Json::parse_event_t event, Json& parsed) {
     if (event == Json::parse_event_t::object_start) names.emplace_back();
     if (event == Json::parse_event_t::object_end) names.pop_back();
-    if (event == Json::parse_event_t::key && !names.back().insert(parsed.get<std::string>()).second) repeated = true;
+    if (event == Json::parse_event_t::key && !names.back().insert(parsed.get<std::string>()).second)
+      repeated = true;
     return true;
   };
   Json value = Json::parse(text, watch, false);
@@ -63,7 +66,9 @@ Result<Json> parse_object(std::string_view text, std::string_view what) {
   return value;
 }
 
-std::string to_line(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string to_line(const Json& value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
 
 Json bytes_to_json(std::string_view bytes) {
   if (is_utf8(bytes)) return std::string(bytes);
@@ -83,7 +88,8 @@ Result<std::string> bytes_from_json(const Json& value, std::string_view what) {
   if (value.is_string()) {
     bytes = value.get<std::string>();
   } else {
-    if (!value.is_object() || value.size() != 1 || !value.contains("hex") || !value["hex"].is_string()) return malformed();
+    if (!value.is_object() || value.size() != 1 || !value.contains("hex") || !value["hex"].is_string())
+      return malformed();
     const auto hex = value["hex"].get<std::string>();
     if (hex.size() % 2 != 0) return malformed();
     for (std::size_t i = 0; i < hex.size(); i += 2) {
@@ -97,7 +103,8 @@ Result<std::string> bytes_from_json(const Json& value, std::string_view what) {
   return bytes;
 }
 
-Status only_fields(const Json& object, std::initializer_list<std::string_view> allowed, std::string_view what) {
+Status only_fields(const Json& object, std::initializer_list<std::string_view> allowed,
+                   std::string_view what) {
   for (const auto& item : object.items()) {
     if (std::find(allowed.begin(), allowed.end(), item.key()) == allowed.end()) {
       return fail(ExitCode::Protocol, std::string(what) + ": unknown field \"" + item.key() + "\"");

@@ -6,8 +6,8 @@ namespace ploop::control {
 namespace {
 
 TEST(JsonText, RefusesWhatIsNoObjectOrTooDeepOrRepeatsNames) {
-  for (const char* text : {"", "1", "[]", "{", "{\"a\":1,}", "nul", "{\"a\":1}x", "{\"a\":1,\"a\":2}", "\xff\xfe",
-                           "{\"a\":{\"b\":1,\"b\":1}}", "{\"a\":1e999}"}) {
+  for (const char* text : {"", "1", "[]", "{", "{\"a\":1,}", "nul", "{\"a\":1}x", "{\"a\":1,\"a\":2}",
+                           "\xff\xfe", "{\"a\":{\"b\":1,\"b\":1}}", "{\"a\":1e999}"}) {
     const Result<Json> parsed = parse_object(text, "test");
     ASSERT_FALSE(parsed) << text;
     EXPECT_EQ(parsed.error().code, ExitCode::Protocol) << text;
@@ -27,8 +27,9 @@ TEST(JsonText, DepthIgnoresBracketsInStrings) {
 }
 
 TEST(JsonBytes, EveryFileNameSurvives) {
-  for (const std::string& name : {std::string("/plain"), std::string("/sp ace\n\"quote\\"), std::string("/\xc3\xa4"),
-                                 std::string("/\xe4\xff latin"), std::string("\x01\x7f\x80")}) {
+  for (const std::string& name :
+       {std::string("/plain"), std::string("/sp ace\n\"quote\\"), std::string("/\xc3\xa4"),
+        std::string("/\xe4\xff latin"), std::string("\x01\x7f\x80")}) {
     const Json written = bytes_to_json(name);
     const Result<Json> line = parse_object(to_line(Json{{"n", written}}), "test");
     ASSERT_TRUE(line);
@@ -39,8 +40,9 @@ TEST(JsonBytes, EveryFileNameSurvives) {
 }
 
 TEST(JsonBytes, RefusesOtherShapes) {
-  for (const char* text : {R"({"n":1})", R"({"n":{"hex":"abc"}})", R"({"n":{"hex":"zz"}})", R"({"n":{"hex":1}})",
-                           R"({"n":{"hex":"61","x":1}})", R"({"n":"a\u0000b"})", R"({"n":{"hex":"00"}})"}) {
+  for (const char* text :
+       {R"({"n":1})", R"({"n":{"hex":"abc"}})", R"({"n":{"hex":"zz"}})", R"({"n":{"hex":1}})",
+        R"({"n":{"hex":"61","x":1}})", R"({"n":"a\u0000b"})", R"({"n":{"hex":"00"}})"}) {
     const Result<Json> line = parse_object(text, "test");
     ASSERT_TRUE(line) << text;
     EXPECT_FALSE(bytes_from_json((*line)["n"], "n")) << text;

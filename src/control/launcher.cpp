@@ -50,7 +50,8 @@ Result<Fd> file_with(const std::string& text) {
 /// In the grandchild, with nobody's descriptors but stdin, stdout and stderr. Only async-signal-safe calls.
 [[noreturn]] void become_daemon(const char* program, int order, int result) {
   ::dup2(order, STDIN_FILENO);
-  ::dup2(result, STDOUT_FILENO);  // the answer goes there, and its end tells the daemon about the end of the command
+  ::dup2(result,
+         STDOUT_FILENO);  // the answer goes there, and its end tells the daemon about the end of the command
   ::execl(program, "ploopd", static_cast<char*>(nullptr));
   ::_exit(127);
 }
@@ -100,7 +101,8 @@ void wait_for_hang_up(const Fd& socket, Clock::time_point deadline) {
 
 Result<DeviceState> decode_attach_result(const std::string& line) {
   const Json json = TRY(parse_object(line, "answer of ploopd"));
-  if (const auto error = json.find("error"); error != json.end()) return fail(decode_error_object(to_line(*error)));
+  if (const auto error = json.find("error"); error != json.end())
+    return fail(decode_error_object(to_line(*error)));
   if (const auto state = json.find("state"); state != json.end()) return decode_device_state(to_line(*state));
   return fail(ExitCode::Protocol, "ploopd: neither state nor error");
 }
@@ -138,7 +140,9 @@ std::pair<ino_t, std::int64_t> last_failure(int number) {
   return {st.st_ino, st.st_ctim.tv_sec * 1'000'000'000 + st.st_ctim.tv_nsec};
 }
 
-bool is_executable(const std::string& path) { return ::access(path.c_str(), X_OK) == 0; }
+bool is_executable(const std::string& path) {
+  return ::access(path.c_str(), X_OK) == 0;
+}
 
 }  // namespace
 
@@ -152,7 +156,8 @@ Result<std::string> find_daemon() {
   const ssize_t n = ::readlink("/proc/self/exe", self, sizeof self - 1);
   if (n > 0) {
     const std::string directory = directory_of(std::string_view(self, static_cast<std::size_t>(n)));
-    for (const char* place : {"/ploopd", "/../libexec/ploop/ploopd", "/../bin/ploopd", "/../../bin/ploopd", "/../../../bin/ploopd"}) {
+    for (const char* place : {"/ploopd", "/../libexec/ploop/ploopd", "/../bin/ploopd", "/../../bin/ploopd",
+                              "/../../../bin/ploopd"}) {
       if (is_executable(directory + place)) return directory + place;
     }
   }
@@ -168,7 +173,8 @@ Result<Attachment> attach_device(const AttachSpec& spec) {
   if (spec.transport == "auto" && transport != nullptr && *transport != '\0') wanted.transport = transport;
   const Fd order = TRY(file_with(encode_attach_spec(wanted)));
   int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return fail_errno(ExitCode::System, "make a socket pair");
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+    return fail_errno(ExitCode::System, "make a socket pair");
   Fd lifeline{ends[0]};
   Fd answer{ends[1]};
   TRY(spawn_daemon(program, order, answer));
@@ -194,7 +200,8 @@ Status detach_device(const DeviceState& state, const DetachOptions& options) {
   const auto failures_before = last_failure(state.number);
   Result<Client> client = Client::connect(state.number);
   if (!client) {
-    if (client.error().sys_errno == ECONNREFUSED || client.error().sys_errno == ENOENT) return terminate(guardian, state.number);
+    if (client.error().sys_errno == ECONNREFUSED || client.error().sys_errno == ENOENT)
+      return terminate(guardian, state.number);
     return fail(std::move(client).error());
   }
   client->set_timeout(options.timeout);
@@ -205,8 +212,10 @@ Status detach_device(const DeviceState& state, const DetachOptions& options) {
   if (!wait_for_end(guardian, deadline)) {
     return fail(errno_error(ExitCode::DeviceIoctl, ETIMEDOUT, "wait for the end of the device's daemon"));
   }
-  // It was ending by itself already and did not wait to answer; had anything gone wrong, its log would have been kept.
-  if (!detached && detached.error().sys_errno == ECONNRESET && last_failure(state.number) == failures_before) return {};
+  // It was ending by itself already and did not wait to answer; had anything gone wrong, its log would have
+  // been kept.
+  if (!detached && detached.error().sys_errno == ECONNRESET && last_failure(state.number) == failures_before)
+    return {};
   return detached;
 }
 

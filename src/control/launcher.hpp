@@ -11,12 +11,12 @@
 
 namespace ploop::control {
 
-/// The ploopd program: $PLOOP_LIBEXEC/ploopd, else beside the running executable, in ../libexec/ploop of it, or in
-/// the installed place. ExitCode::System when there is none.
+/// The ploopd program: $PLOOP_LIBEXEC/ploopd, else beside the running executable, in ../libexec/ploop of it,
+/// or in the installed place. ExitCode::System when there is none.
 Result<std::string> find_daemon();
 
-/// Ties a device to the command that started it: without keep() the device ends by itself, as soon as nobody has it open, when
-/// this is destroyed or the process dies. So a killed command leaves no device behind.
+/// Ties a device to the command that started it: without keep() the device ends by itself, as soon as nobody
+/// has it open, when this is destroyed or the process dies. So a killed command leaves no device behind.
 class Lifeline {
  public:
   Lifeline() = default;
@@ -35,9 +35,10 @@ struct Attachment {
 
 /// A transport of "auto" is the one that $PLOOP_TRANSPORT names, if it does.
 ///
-/// Starts a daemon and waits until the block device answers (at most 60 s). The error is the daemon's own: ExitCode::Mount "Image X already used by device /dev/ploopN" for a busy image, ExitCode::Device when
-/// no number is free, ExitCode::Open, ExitCode::Format, ExitCode::InUse and so on for images.
-/// Device nodes are not made here; the daemon removes them (/dev/ploopN and partitions) when it ends.
+/// Starts a daemon and waits until the block device answers (at most 60 s). The error is the daemon's own:
+/// ExitCode::Mount "Image X already used by device /dev/ploopN" for a busy image, ExitCode::Device when no
+/// number is free, ExitCode::Open, ExitCode::Format, ExitCode::InUse and so on for images. Device nodes are
+/// not made here; the daemon removes them (/dev/ploopN and partitions) when it ends.
 Result<Attachment> attach_device(const AttachSpec& spec);
 
 struct DetachOptions {
@@ -45,10 +46,10 @@ struct DetachOptions {
   std::chrono::milliseconds timeout{60000};
 };
 
-/// Flushes, closes the images, removes the block device and its nodes, and waits until the daemon is gone. While
-/// somebody has the device or a partition open nothing is torn down: ExitCode::DeviceIoctl, sys_errno EBUSY; the
-/// caller may retry. ExitCode::Fsync or ExitCode::Write when the device is gone but the last flush failed.
-/// A device whose worker is dead is cleared away; that is success.
+/// Flushes, closes the images, removes the block device and its nodes, and waits until the daemon is gone.
+/// While somebody has the device or a partition open nothing is torn down: ExitCode::DeviceIoctl, sys_errno
+/// EBUSY; the caller may retry. ExitCode::Fsync or ExitCode::Write when the device is gone but the last flush
+/// failed. A device whose worker is dead is cleared away; that is success.
 Status detach_device(const DeviceState& state, const DetachOptions& options = {});
 
 }  // namespace ploop::control

@@ -14,7 +14,9 @@ namespace {
 AttachSpec three_images() {
   AttachSpec spec;
   spec.device_number = 7;
-  spec.deltas = {{"/vz/base\xff", ImageKind::Raw, true}, {"/vz/mid", ImageKind::Ploop1, true}, {"/vz/top", ImageKind::Ploop1, false}};
+  spec.deltas = {{"/vz/base\xff", ImageKind::Raw, true},
+                 {"/vz/mid", ImageKind::Ploop1, true},
+                 {"/vz/top", ImageKind::Ploop1, false}};
   spec.raw_cluster_sectors = 128;
   spec.component = "backup";
   spec.descriptor = "/vz/DiskDescriptor.xml";
@@ -82,19 +84,22 @@ TEST(AttachSpecText, MentionsTheSandboxOnlyWhenItIsRequired) {
   AttachSpec spec = three_images();
   spec.require_sandbox = false;
   const std::string text = encode_attach_spec(spec);
-  EXPECT_EQ(text.find("require_sandbox"), std::string::npos) << "a daemon that does not know it need not refuse";
+  EXPECT_EQ(text.find("require_sandbox"), std::string::npos)
+      << "a daemon that does not know it need not refuse";
   EXPECT_FALSE(decode_attach_spec(text)->require_sandbox);
 }
 
 TEST(PermissionText, SurvivesTheRoundTripAndRefusesTheRest) {
-  const Permission permission{{{"/vz/new\xff", ImageKind::Ploop1, false}}, true, {"/vz/.staged", "/vz/DiskDescriptor.xml"}};
+  const Permission permission{
+      {{"/vz/new\xff", ImageKind::Ploop1, false}}, true, {"/vz/.staged", "/vz/DiskDescriptor.xml"}};
   const std::string text = encode_permission(permission);
   const Result<Permission> back = decode_permission(text);
   ASSERT_TRUE(back) << back.error().message();
   EXPECT_EQ(*back, permission);
   EXPECT_FALSE(decode_permission("{}"));
   EXPECT_FALSE(decode_permission(replaced(text, "{", "{\"extra\":1,")));
-  EXPECT_FALSE(decode_permission(replaced(text, "/vz/.staged", "/etc/.staged"))) << "a rename between directories";
+  EXPECT_FALSE(decode_permission(replaced(text, "/vz/.staged", "/etc/.staged")))
+      << "a rename between directories";
   EXPECT_FALSE(decode_permission(encode_permission({{{"relative", ImageKind::Raw, true}}, false, {}})));
 }
 
@@ -115,23 +120,52 @@ TEST_P(AttachSpecLimits, AreKept) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, AttachSpecLimits,
-    testing::Values(BrokenLimit{"NoImage", [](AttachSpec& s) { s.deltas.clear(); }},
-                    BrokenLimit{"TooMany", [](AttachSpec& s) { s.deltas.insert(s.deltas.begin() + 1, kMaxDeltas, s.deltas[1]); }},
-                    BrokenLimit{"RelativePath", [](AttachSpec& s) { s.deltas[1].path = "mid"; }},
-                    BrokenLimit{"EmptyPath", [](AttachSpec& s) { s.deltas[1].path = ""; }},
-                    BrokenLimit{"RawAboveBase", [](AttachSpec& s) { s.deltas[1].kind = ImageKind::Raw; }},
-                    BrokenLimit{"WritableBelow", [](AttachSpec& s) { s.deltas[0].read_only = false; }},
-                    BrokenLimit{"TopNotWritable", [](AttachSpec& s) { s.deltas[2].read_only = true; }},
-                    BrokenLimit{"WritableTopOfReadOnly", [](AttachSpec& s) { s.read_only = true; }},
-                    BrokenLimit{"NumberTooBig", [](AttachSpec& s) { s.device_number = kMaxDeviceNumber + 1; }},
-                    BrokenLimit{"NumberTooSmall", [](AttachSpec& s) { s.device_number = -2; }},
-                    BrokenLimit{"LongComponent", [](AttachSpec& s) { s.component.assign(kMaxComponentLength + 1, 'c'); }}),
+    testing::Values(
+        BrokenLimit{"NoImage", [](AttachSpec& s) { s.deltas.clear(); }},
+        BrokenLimit{"TooMany",
+                    [](AttachSpec& s) { s.deltas.insert(s.deltas.begin() + 1, kMaxDeltas, s.deltas[1]); }},
+        BrokenLimit{"RelativePath", [](AttachSpec& s) { s.deltas[1].path = "mid"; }},
+        BrokenLimit{"EmptyPath", [](AttachSpec& s) { s.deltas[1].path = ""; }},
+        BrokenLimit{"RawAboveBase", [](AttachSpec& s) { s.deltas[1].kind = ImageKind::Raw; }},
+        BrokenLimit{"WritableBelow", [](AttachSpec& s) { s.deltas[0].read_only = false; }},
+        BrokenLimit{"TopNotWritable", [](AttachSpec& s) { s.deltas[2].read_only = true; }},
+        BrokenLimit{"WritableTopOfReadOnly", [](AttachSpec& s) { s.read_only = true; }},
+        BrokenLimit{"NumberTooBig", [](AttachSpec& s) { s.device_number = kMaxDeviceNumber + 1; }},
+        BrokenLimit{"NumberTooSmall", [](AttachSpec& s) { s.device_number = -2; }},
+        BrokenLimit{"LongComponent",
+                    [](AttachSpec& s) { s.component.assign(kMaxComponentLength + 1, 'c'); }}),
     [](const auto& row) { return std::string(row.param.name); });
 
 TEST(DeviceStateText, SurvivesTheRoundTrip) {
   const Result<DeviceState> back = decode_device_state(encode_device_state(some_state()));
   ASSERT_TRUE(back) << back.error().message();
   EXPECT_EQ(*back, some_state());
+}
+
+TEST(DeviceStateText, TellsWhichFilesTheImagesAreWhenAllAreKnown) {
+  DeviceState state = some_state();
+  state.place = FileId{1, 2};
+  for (std::size_t level = 0; level < state.deltas.size(); ++level)
+    state.deltas[level].file = FileId{18446744073709551615u, level};
+  const std::string text = encode_device_state(state);
+  const Result<DeviceState> back = decode_device_state(text);
+  ASSERT_TRUE(back) << back.error().message();
+  EXPECT_EQ(*back, state);
+  EXPECT_FALSE(decode_device_state(replaced(text, "\"files\":[[18446744073709551615,0],", "\"files\":[")));
+  EXPECT_FALSE(
+      decode_device_state(replaced(text, "\"files\":[[18446744073709551615,0]", "\"files\":[[-1,0]")));
+  state.deltas[1].file.reset();
+  EXPECT_EQ(encode_device_state(state).find("\"files\""), std::string::npos);
+}
+
+TEST(ChainStateText, NamesTheLevelsThatAreFresh) {
+  ChainState state{three_images().deltas, false, 2048, {}, {0, 2}};
+  const std::string text = encode_chain_state(state);
+  const Result<ChainState> back = decode_chain_state(text);
+  ASSERT_TRUE(back) << back.error().message();
+  EXPECT_EQ(back->fresh, state.fresh);
+  EXPECT_FALSE(decode_chain_state(replaced(text, "[0,2]", "[0,3]")));
+  EXPECT_FALSE(decode_chain_state(replaced(text, "[0,2]", "[-1]")));
 }
 
 TEST(DeviceStateText, RefusesTruncatedText) {
@@ -152,9 +186,10 @@ TEST(ControlRequest, SurvivesTheRoundTrip) {
 }
 
 TEST(ControlRequest, RefusesMalformedLines) {
-  for (const char* line : {"", "{}", "[]", R"({"id":1})", R"({"method":"ping"})", R"({"id":"1","method":"ping"})",
-                           R"({"id":-1,"method":"ping"})", R"({"id":1,"method":7})", R"({"id":1,"method":"ping","params":[]})",
-                           R"({"id":1,"method":"ping","extra":0})", "\x00\x01\x02"}) {
+  for (const char* line :
+       {"", "{}", "[]", R"({"id":1})", R"({"method":"ping"})", R"({"id":"1","method":"ping"})",
+        R"({"id":-1,"method":"ping"})", R"({"id":1,"method":7})", R"({"id":1,"method":"ping","params":[]})",
+        R"({"id":1,"method":"ping","extra":0})", "\x00\x01\x02"}) {
     const Result<Request> request = decode_request(line);
     ASSERT_FALSE(request) << line;
     EXPECT_EQ(request.error().code, ExitCode::Protocol) << line;
@@ -175,8 +210,9 @@ TEST(ControlReply, CarriesResultOrTheDevicesOwnError) {
   EXPECT_EQ(bad.error().what, "flush \"x\"\n");
 
   EXPECT_TRUE(decode_reply(R"({"id":5,"event":{"done":1}})")->is_event);
-  for (const char* line : {R"({"id":1})", R"({"id":1,"error":{}})", R"({"id":1,"error":{"code":0,"errno":0,"message":""}})",
-                           R"({"id":1,"error":{"code":300,"errno":0,"message":""}})", R"({"result":{}})"}) {
+  for (const char* line :
+       {R"({"id":1})", R"({"id":1,"error":{}})", R"({"id":1,"error":{"code":0,"errno":0,"message":""}})",
+        R"({"id":1,"error":{"code":300,"errno":0,"message":""}})", R"({"result":{}})"}) {
     const Result<Reply> reply = decode_reply(line);
     ASSERT_FALSE(reply) << line;
     EXPECT_EQ(reply.error().code, ExitCode::Protocol) << line;
@@ -214,7 +250,8 @@ TEST(TrackTexts, SurviveTheRoundTrip) {
 TEST(TrackTexts, RefuseWhatIsNoExtent) {
   const std::string good = encode_track_batch({{{0, 4096}}, 1, 2, true});
   ASSERT_TRUE(decode_track_batch(good));
-  for (const char* wrong : {"[4096,4096]", "[8192,4096]", "[-1,4096]", "[0]", "[0,1,2]", "[0.5,2]", "\"0\"", "{}", "null"}) {
+  for (const char* wrong :
+       {"[4096,4096]", "[8192,4096]", "[-1,4096]", "[0]", "[0,1,2]", "[0.5,2]", "\"0\"", "{}", "null"}) {
     const auto decoded = decode_track_batch(replaced(good, "[0,4096]", wrong));
     ASSERT_FALSE(decoded) << wrong;
     EXPECT_EQ(decoded.error().code, ExitCode::Protocol);
@@ -227,7 +264,8 @@ TEST(TrackTexts, RefuseWhatIsNoExtent) {
 
 TEST(TrackTexts, FitIntoOneAnswer) {
   TrackBatch batch{{}, ~0ull, ~0ull, true};
-  for (std::size_t i = 0; i < kMaxTrackExtents; ++i) batch.extents.push_back({(1ull << 63) + 2 * i, (1ull << 63) + 2 * i + 1});
+  for (std::size_t i = 0; i < kMaxTrackExtents; ++i)
+    batch.extents.push_back({(1ull << 63) + 2 * i, (1ull << 63) + 2 * i + 1});
   EXPECT_LT(encode_track_batch(batch).size(), 64u * 1024);
   EXPECT_TRUE(decode_track_batch(encode_track_batch(batch)));
   batch.extents.push_back({1, 2});
@@ -241,7 +279,9 @@ TEST(ShrinkTexts, ComeBackTheSameAndNothingElseIsTaken) {
   EXPECT_EQ(*decode_discarded(encode_discarded(7)), 7u);
   const CompactStep step{1, 2, 3, 1048576};
   EXPECT_EQ(*decode_compact_step(encode_compact_step(step)), step);
-  for (const char* text : {"{}", "{\"offset\":1}", "{\"offset\":1,\"length\":-1}", "{\"offset\":1,\"length\":2,\"dry\":false,\"x\":0}", "{\"offset\":1,\"length\":2,\"dry\":1}", "[]", "7"}) {
+  for (const char* text : {"{}", "{\"offset\":1}", "{\"offset\":1,\"length\":-1}",
+                           "{\"offset\":1,\"length\":2,\"dry\":false,\"x\":0}",
+                           "{\"offset\":1,\"length\":2,\"dry\":1}", "[]", "7"}) {
     const auto decoded = decode_discard(text);
     ASSERT_FALSE(decoded) << text;
     EXPECT_EQ(decoded.error().code, ExitCode::Protocol);

@@ -39,7 +39,8 @@ std::uint64_t process_start_time(int pid) {
   if (!stat) return 0;
   // Field 22; the second one, in parentheses, may hold anything.
   std::size_t at = stat->rfind(')');
-  for (int field = 2; field < 22 && at != std::string::npos; ++field) at = stat->find(' ', at + 1);
+  for (int field = 2; field < 22 && at != std::string::npos; ++field)
+    at = stat->find(' ', at + 1);
   if (at == std::string::npos) return 0;
   std::uint64_t ticks = 0;
   std::from_chars(stat->data() + at + 1, stat->data() + stat->size(), ticks);

@@ -47,7 +47,9 @@ Result<Request> decode_request(std::string_view line) {
 }
 
 std::string encode_request(const Request& request) {
-  return to_line(Json{{"id", request.id}, {"method", request.method}, {"params", Json::parse(parse_text(request.params))}}) +
+  return to_line(Json{{"id", request.id},
+                      {"method", request.method},
+                      {"params", Json::parse(parse_text(request.params))}}) +
          "\n";
 }
 
@@ -80,7 +82,9 @@ Result<Reply> decode_reply(std::string_view line) {
   return fail(ExitCode::Protocol, std::string(kWhat) + ": neither result nor error");
 }
 
-std::string encode_error_object(const Error& error) { return to_line(error_to_json(error)); }
+std::string encode_error_object(const Error& error) {
+  return to_line(error_to_json(error));
+}
 
 Error decode_error_object(std::string_view text) {
   Result<Json> json = parse_object(text, kWhat);

@@ -33,7 +33,8 @@ std::string encode_error(std::uint64_t id, const Error& error);
 /// News of a long operation, before its result. `event` is the text of a JSON object.
 std::string encode_event(std::uint64_t id, std::string_view event);
 
-/// What a device answers: the text of "result", or the device's error. Nothing for an event or an answer to another id.
+/// What a device answers: the text of "result", or the device's error. Nothing for an event or an answer to
+/// another id.
 struct Reply {
   bool is_event = false;
   std::uint64_t id = 0;

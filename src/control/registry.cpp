@@ -25,8 +25,12 @@ constexpr std::size_t kMaxStateFile = 8u << 20;
 
 constexpr std::uint64_t kSpareUnit = 4096;
 
-std::string lock_path(int number) { return device_run_directory(number) + "/lock"; }
-std::string spare_path(int number) { return device_run_directory(number) + "/spare"; }
+std::string lock_path(int number) {
+  return device_run_directory(number) + "/lock";
+}
+std::string spare_path(int number) {
+  return device_run_directory(number) + "/spare";
+}
 
 /// Names in a directory; a missing directory has none.
 Result<std::vector<std::string>> names_in(const std::string& directory) {
@@ -36,14 +40,16 @@ Result<std::vector<std::string>> names_in(const std::string& directory) {
     if (errno == ENOENT) return names;
     return fail_errno(ExitCode::Sysfs, "read " + directory);
   }
-  while (const dirent* entry = ::readdir(dir)) names.emplace_back(entry->d_name);
+  while (const dirent* entry = ::readdir(dir))
+    names.emplace_back(entry->d_name);
   ::closedir(dir);
   return names;
 }
 
 /// N of "ploopN" exactly; -1 otherwise.
 int number_of_directory(std::string_view name) {
-  const int number = name.find('p', 5) == std::string_view::npos && name.starts_with("ploop") ? device_number(name) : -1;
+  const int number =
+      name.find('p', 5) == std::string_view::npos && name.starts_with("ploop") ? device_number(name) : -1;
   return number >= 0 && "ploop" + std::to_string(number) == name ? number : -1;
 }
 
@@ -73,7 +79,8 @@ bool guardian_lives(int number) {
   if (file) return ::fcntl(file.get(), F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
   if (errno != EACCES) return false;
   const Result<DeviceState> state = load_state(number);
-  return state && process_start_time(state->guardian_pid) == state->guardian_start && state->guardian_start != 0;
+  return state && process_start_time(state->guardian_pid) == state->guardian_start &&
+         state->guardian_start != 0;
 }
 
 void remove_node(const std::string& path) {
@@ -81,8 +88,8 @@ void remove_node(const std::string& path) {
   if (::lstat(path.c_str(), &st) == 0 && S_ISBLK(st.st_mode)) ::unlink(path.c_str());
 }
 
-/// Removes /dev/ploopN and /dev/ploopNpM. With a state, only when the whole device's node has the number that it says: after
-/// a crash the name could have been taken over by something else.
+/// Removes /dev/ploopN and /dev/ploopNpM. With a state, only when the whole device's node has the number that
+/// it says: after a crash the name could have been taken over by something else.
 void remove_nodes(int number, const DeviceState* state) {
   struct stat st {};
   const bool exists = ::lstat(device_path(number).c_str(), &st) == 0;
@@ -103,14 +110,16 @@ Status remove_directory(int number) {
   for (const std::string& name : TRY(names_in(directory))) {
     if (name != "." && name != "..") ::unlink((directory + "/" + name).c_str());
   }
-  if (::rmdir(directory.c_str()) != 0 && errno != ENOENT) return fail_errno(ExitCode::Unlink, "remove " + directory);
+  if (::rmdir(directory.c_str()) != 0 && errno != ENOENT)
+    return fail_errno(ExitCode::Unlink, "remove " + directory);
   return {};
 }
 
 /// Serialises taking and cleaning of numbers; released by destruction.
 Result<Fd> lock_registry() {
   const std::string directory = run_directory();
-  if (::mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST) return fail_errno(ExitCode::Mkdir, "make " + directory);
+  if (::mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST)
+    return fail_errno(ExitCode::Mkdir, "make " + directory);
   const std::string path = directory + "/lock";
   Fd file = TRY(open_file(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600, ExitCode::Lock));
   struct flock lock {};
@@ -127,13 +136,15 @@ bool exists(const std::string& path) {
   return ::lstat(path.c_str(), &st) == 0;
 }
 
-/// The kernel still has the block device of a dead one, for somebody who uses it. A loop device of ours has a file without a name,
-/// which those of other programs do not have. A ublk device leaves sysfs when it is stopped, and if nobody had used it then, its mark
-/// would not be there any more. A live device of ours may have got the same number since.
+/// The kernel still has the block device of a dead one, for somebody who uses it. A loop device of ours has a
+/// file without a name, which those of other programs do not have. A ublk device leaves sysfs when it is
+/// stopped, and if nobody had used it then, its mark would not be there any more. A live device of ours may
+/// have got the same number since.
 bool kernel_has(const DeviceState& state, const std::vector<DeviceState>& live) {
   const auto same = [&](const DeviceState& d) { return d.major == state.major && d.minor == state.minor; };
   if (state.major == 0 || std::any_of(live.begin(), live.end(), same)) return false;
-  const std::string block = "/sys/dev/block/" + std::to_string(state.major) + ":" + std::to_string(state.minor);
+  const std::string block =
+      "/sys/dev/block/" + std::to_string(state.major) + ":" + std::to_string(state.minor);
   if (exists(ublk_path(state.number))) return !exists(block);
   const Result<std::string> file = read_file(block + "/loop/backing_file", 4096);
   return file && *file == "/\n";
@@ -147,18 +158,21 @@ DeadDevice examine(int number, const std::vector<DeviceState>& live) {
   return dead;
 }
 
-/// A ublk device whose keeper was killed, too, waits for another server for ever, and so does everybody who uses it: it is stopped. The
-/// kernel is asked by the daemon program, since its commands are not for this layer. Tells `dead` whether somebody still has it.
+/// A ublk device whose keeper was killed, too, waits for another server for ever, and so does everybody who
+/// uses it: it is stopped. The kernel is asked by the daemon program, since its commands are not for this
+/// layer. Tells `dead` whether somebody still has it.
 Status end_ublk_device(DeadDevice& dead) {
   constexpr std::string_view kNode = "/dev/ublkb";
   const Result<std::string> mark = read_file(ublk_path(dead.number), 64);
   if (!mark) return {};
   std::vector<std::string> command{TRY(find_daemon()), "remove-ublk", std::string(trim(*mark))};
-  if (dead.state && dead.state->backing_device.starts_with(kNode)) command.push_back(dead.state->backing_device.substr(kNode.size()));
+  if (dead.state && dead.state->backing_device.starts_with(kNode))
+    command.push_back(dead.state->backing_device.substr(kNode.size()));
   const RunResult ended = TRY(run_program(command));
   dead.in_use = ended.status == static_cast<int>(ExitCode::Busy);
   if (ended.status == 0 || dead.in_use) return {};
-  return fail(ExitCode::DeviceIoctl, "Can't end the ublk device of " + device_path(dead.number) + ": " + std::string(trim(ended.output)));
+  return fail(ExitCode::DeviceIoctl, "Can't end the ublk device of " + device_path(dead.number) + ": " +
+                                         std::string(trim(ended.output)));
 }
 
 /// The same among others: one that can't be ended is said, and stays as if somebody used it.
@@ -187,7 +201,9 @@ Result<bool> clean_number(int number) {
   return true;
 }
 
-bool has_directory(int number) { return exists(device_run_directory(number)); }
+bool has_directory(int number) {
+  return exists(device_run_directory(number));
+}
 
 /// With the registry locked, for a dead device.
 Result<bool> still_used(int number) {
@@ -206,20 +222,35 @@ Result<Fd> make_directory(int number) {
   struct flock lock {};
   lock.l_type = F_WRLCK;
   lock.l_whence = SEEK_SET;
-  if (::fcntl(file.get(), F_OFD_SETLK, &lock) != 0) return fail_errno(ExitCode::Lock, "lock " + lock_path(number));
+  if (::fcntl(file.get(), F_OFD_SETLK, &lock) != 0)
+    return fail_errno(ExitCode::Lock, "lock " + lock_path(number));
   rollback.commit();
   return file;
 }
 
 }  // namespace
 
-std::string state_path(int number) { return device_run_directory(number) + "/state"; }
-std::string control_path(int number) { return device_run_directory(number) + "/control"; }
-std::string admin_path(int number) { return device_run_directory(number) + "/admin"; }
-std::string map_path(int number) { return device_run_directory(number) + "/map"; }
-std::string ublk_path(int number) { return device_run_directory(number) + "/ublk"; }
-std::string log_path(int number) { return device_run_directory(number) + "/log"; }
-std::string failed_log_path(int number) { return device_run_directory(number) + ".failed.log"; }
+std::string state_path(int number) {
+  return device_run_directory(number) + "/state";
+}
+std::string control_path(int number) {
+  return device_run_directory(number) + "/control";
+}
+std::string admin_path(int number) {
+  return device_run_directory(number) + "/admin";
+}
+std::string map_path(int number) {
+  return device_run_directory(number) + "/map";
+}
+std::string ublk_path(int number) {
+  return device_run_directory(number) + "/ublk";
+}
+std::string log_path(int number) {
+  return device_run_directory(number) + "/log";
+}
+std::string failed_log_path(int number) {
+  return device_run_directory(number) + ".failed.log";
+}
 
 Result<std::vector<DeviceState>> list_devices() {
   std::vector<DeviceState> devices;
@@ -292,13 +323,17 @@ Status reserve_state(const DeviceState& state) {
   const Fd file = TRY(open_file(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600, ExitCode::Create));
   // Asked for again although it is there: what has its blocks takes none.
   if (const int error = ::posix_fallocate(file.get(), 0, static_cast<off_t>(wanted)); error != 0) {
-    return fail(errno_error(ExitCode::Create, error, "The runtime directory " + run_directory() + " has no space for the device's state"));
+    return fail(
+        errno_error(ExitCode::Create, error,
+                    "The runtime directory " + run_directory() + " has no space for the device's state"));
   }
   return {};
 }
 
 Status save_state(const DeviceState& state) {
-  const auto save = [&] { return write_file_atomic(state_path(state.number), encode_device_state(state) + "\n", 0644); };
+  const auto save = [&] {
+    return write_file_atomic(state_path(state.number), encode_device_state(state) + "\n", 0644);
+  };
   Status saved = save();
   if (!saved && (saved.error().sys_errno == ENOSPC || saved.error().sys_errno == EDQUOT)) {
     ::unlink(spare_path(state.number).c_str());
@@ -315,7 +350,8 @@ Result<DeviceClaim> DeviceClaim::take(int wanted) {
   for (int number = first; number <= last; ++number) {
     if (has_directory(number)) {
       const bool lives = guardian_lives(number);
-      if (wanted >= 0 && lives) return fail(ExitCode::Device, "Device " + device_path(number) + " is already in use");
+      if (wanted >= 0 && lives)
+        return fail(ExitCode::Device, "Device " + device_path(number) + " is already in use");
       // What is known about a dead one is of use as long as somebody has to get rid of its file system.
       if (lives || (wanted < 0 && TRY(still_used(number)))) continue;
       TRY(clean_number(number));

@@ -1,4 +1,5 @@
-// The registry in a temporary directory: numbers, liveness, cleaning. Nodes are not made here, that needs root.
+// The registry in a temporary directory: numbers, liveness, cleaning. Nodes are not made here, that needs
+// root.
 #include "control/registry.hpp"
 
 #include <fcntl.h>
@@ -109,7 +110,8 @@ TEST_F(Registry, DeadDevicesAreNotListedAndAreCleanedAway) {
   EXPECT_FALSE(std::filesystem::exists(device_run_directory(0)));
 }
 
-/// Stands for ploopd, whose only task here is to end a ublk device: writes down how it was called and ends with `status`.
+/// Stands for ploopd, whose only task here is to end a ublk device: writes down how it was called and ends
+/// with `status`.
 class UblkRegistry : public Registry {
  protected:
   void SetUp() override {
@@ -133,7 +135,8 @@ class UblkRegistry : public Registry {
   }
   void daemon_ends_with(ExitCode code) const {
     const std::string path = directory_ + "/ploopd";
-    std::ofstream(path) << "#!/bin/sh\necho \"$*\" >" << directory_ << "/called\necho no such luck\nexit " << static_cast<int>(code) << "\n";
+    std::ofstream(path) << "#!/bin/sh\necho \"$*\" >" << directory_ << "/called\necho no such luck\nexit "
+                        << static_cast<int>(code) << "\n";
     std::filesystem::permissions(path, std::filesystem::perms::owner_all);
   }
 };

@@ -1,5 +1,5 @@
-// The server's thread polls the listening socket, a wake-up eventfd and the connections. Answers from other threads pass
-// through a queue under a mutex; nothing else is shared.
+// The server's thread polls the listening socket, a wake-up eventfd and the connections. Answers from other
+// threads pass through a queue under a mutex; nothing else is shared.
 #include "control/server.hpp"
 
 #include <fcntl.h>
@@ -113,7 +113,8 @@ class Server::Loop {
     std::optional<Clock::time_point> farewell;
     for (;;) {
       take_answers();
-      for (Connection& c : connections_) send_some(c);
+      for (Connection& c : connections_)
+        send_some(c);
       remove_finished();
       if (stopping_.load()) {
         if (!farewell) farewell = Clock::now() + kFarewell;
@@ -260,12 +261,22 @@ Result<std::unique_ptr<Server>> Server::start(Fd listening, Handler handler) {
   return std::unique_ptr<Server>(new Server(std::move(loop)));
 }
 
-Server::~Server() { stop(); }
+Server::~Server() {
+  stop();
+}
 
-void Server::reply(const Call& call, std::string line) { loop_->post(call.connection, std::move(line)); }
+void Server::reply(const Call& call, std::string line) {
+  loop_->post(call.connection, std::move(line));
+}
 
-bool Server::pause() { return loop_->pause(); }
-void Server::resume() { loop_->resume(); }
-void Server::stop() { loop_->stop(); }
+bool Server::pause() {
+  return loop_->pause();
+}
+void Server::resume() {
+  loop_->resume();
+}
+void Server::stop() {
+  loop_->stop();
+}
 
 }  // namespace ploop::control

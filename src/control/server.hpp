@@ -1,5 +1,5 @@
-// The daemon's end of the control socket: a thread that accepts connections, cuts their bytes into requests and sends
-// answers. It knows no methods; those are the handler's.
+// The daemon's end of the control socket: a thread that accepts connections, cuts their bytes into requests
+// and sends answers. It knows no methods; those are the handler's.
 #pragma once
 
 #include <functional>
@@ -21,7 +21,8 @@ struct Call {
 
 class Server {
  public:
-  /// Called on the server's thread for every well-formed request and once at the end of each connection. Malformed ones are answered by the server.
+  /// Called on the server's thread for every well-formed request and once at the end of each connection.
+  /// Malformed ones are answered by the server.
   using Handler = std::function<void(Call)>;
 
   /// Serves `listening` until stop(). Peers other than root and the daemon's own user are turned away.
@@ -30,9 +31,11 @@ class Server {
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  /// Sends an answer line (from encode_result or encode_error). Any thread; a connection that is gone is ignored.
+  /// Sends an answer line (from encode_result or encode_error). Any thread; a connection that is gone is
+  /// ignored.
   void reply(const Call& call, std::string line);
-  /// Lets new connections wait for a successor or for resume(). False, and nothing has changed: somebody is connected. Any thread.
+  /// Lets new connections wait for a successor or for resume(). False, and nothing has changed: somebody is
+  /// connected. Any thread.
   bool pause();
   void resume();
   /// Sends what is still to be sent (at most a second) and ends the thread.

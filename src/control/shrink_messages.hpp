@@ -20,8 +20,8 @@ struct DiscardRange {
 /// What one step of a compaction did, in clusters.
 struct CompactStep {
   std::uint64_t moved = 0;
-  std::uint64_t cut = 0;            ///< by which the file became shorter
-  std::uint64_t left = 0;           ///< by which it could become shorter still
+  std::uint64_t cut = 0;   ///< by which the file became shorter
+  std::uint64_t left = 0;  ///< by which it could become shorter still
   std::uint64_t cluster_bytes = 0;
   bool operator==(const CompactStep&) const = default;
 };

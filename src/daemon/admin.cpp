@@ -20,12 +20,15 @@ bool is_root(int socket) {
 
 /// The guardian never waits for anybody: who does not take its short answer does not get it.
 bool send_now(const Fd& socket, const std::string& line) {
-  return ::send(socket.get(), line.data(), line.size(), MSG_NOSIGNAL | MSG_DONTWAIT) == static_cast<ssize_t>(line.size());
+  return ::send(socket.get(), line.data(), line.size(), MSG_NOSIGNAL | MSG_DONTWAIT) ==
+         static_cast<ssize_t>(line.size());
 }
 
 }  // namespace
 
-Admin::Admin(Fd listening) : listening_(std::move(listening)) { ::fcntl(listening_.get(), F_SETFL, O_NONBLOCK); }
+Admin::Admin(Fd listening) : listening_(std::move(listening)) {
+  ::fcntl(listening_.get(), F_SETFL, O_NONBLOCK);
+}
 
 Admin::Admin(Fd listening, Fd asker) : Admin(std::move(listening)) {
   connections_.emplace_back();
@@ -42,7 +45,8 @@ int Admin::socket_of(std::uint64_t connection) const {
 
 void Admin::add_to(std::vector<pollfd>& fds) const {
   fds.push_back({connections_.size() < kMaxConnections ? listening_.get() : -1, POLLIN, 0});
-  for (const Connection& c : connections_) fds.push_back({c.socket.get(), POLLIN, 0});
+  for (const Connection& c : connections_)
+    fds.push_back({c.socket.get(), POLLIN, 0});
 }
 
 void Admin::handle(std::span<const pollfd> fds, const Handler& handler, const Closed& closed) {
@@ -83,7 +87,8 @@ bool Admin::receive(Connection& connection, const Handler& handler) {
 }
 
 void Admin::reply(std::uint64_t connection, std::uint64_t request_id, const Result<std::string>& result) {
-  const std::string line = result ? control::encode_result(request_id, *result) : control::encode_error(request_id, result.error());
+  const std::string line = result ? control::encode_result(request_id, *result)
+                                  : control::encode_error(request_id, result.error());
   for (const Connection& c : connections_) {
     // A full socket means that the peer does not read; it will see the end of the connection.
     if (c.id == connection && !send_now(c.socket, line)) ::shutdown(c.socket.get(), SHUT_RDWR);

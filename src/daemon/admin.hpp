@@ -1,5 +1,6 @@
-// The guardian's own socket, RUNDIR/ploopN/admin: what commands ask of the guardian and must not pass through the worker, which reads
-// untrusted images. The same protocol as the control socket (docs/control-protocol.md), served by the guardian's poll loop; root only.
+// The guardian's own socket, RUNDIR/ploopN/admin: what commands ask of the guardian and must not pass through
+// the worker, which reads untrusted images. The same protocol as the control socket
+// (docs/control-protocol.md), served by the guardian's poll loop; root only.
 #pragma once
 
 #include <poll.h>

@@ -1,6 +1,6 @@
-// What the guardian does for its worker and what not. The worker reads images that come from strangers, so it may have been taken over by
-// one of them. Files are opened and renamed for it only as the device's own order says, or as a command said on the admin socket, which
-// is root's. Pure: opens nothing, renames nothing.
+// What the guardian does for its worker and what not. The worker reads images that come from strangers, so it
+// may have been taken over by one of them. Files are opened and renamed for it only as the device's own order
+// says, or as a command said on the admin socket, which is root's. Pure: opens nothing, renames nothing.
 #pragma once
 
 #include <cstdint>
@@ -24,12 +24,17 @@ class Authority {
   void allow(std::uint64_t connection, control::Permission permission);
   /// The change has been answered.
   void revoke(std::uint64_t connection);
-  /// Without revoke() before, the command died. The worker may have been asked already, so what was allowed stays until the next
-  /// command comes.
+  /// Without revoke() before, the command died. The worker may have been asked already, so what was allowed
+  /// stays until the next command comes.
   void closed(std::uint64_t connection);
+
+  /// Nobody allows anything at the moment.
+  [[nodiscard]] bool idle() const { return given_.empty(); }
 
   /// The worker wants a file. ExitCode::Open.
   [[nodiscard]] Status may_open(const std::string& path, bool writable) const;
+  /// The file of this name as a command wants it to become a level; nothing when none does.
+  [[nodiscard]] const control::DeltaSpec* wanted(const std::string& path, bool writable) const;
   /// The worker wants the device to consist of this, and the commit point to be passed. ExitCode::Param.
   [[nodiscard]] Status may_become(const control::ChainState& next) const;
   /// It was passed: nobody may pass it again.

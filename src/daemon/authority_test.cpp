@@ -69,7 +69,8 @@ TEST_F(AuthorityTest, ACommandAllowsItsFilesAndItsCommitPoint) {
   EXPECT_TRUE(authority_.may_become(with_new_top("/vol/new", {})));
   EXPECT_FALSE(authority_.may_become(with_new_top("/etc/shadow", commit_)));
   EXPECT_FALSE(authority_.may_become(with_new_top("/vol/new", {"/etc/shadow", "/etc/passwd"})));
-  EXPECT_FALSE(authority_.may_become(with_new_top("/vol/new", {commit_.to, commit_.from}))) << "the other way round";
+  EXPECT_FALSE(authority_.may_become(with_new_top("/vol/new", {commit_.to, commit_.from})))
+      << "the other way round";
   EXPECT_FALSE(authority_.may_open("/etc/shadow", false));
   EXPECT_FALSE(authority_.may_open("/vol/base", true));
 }
@@ -123,7 +124,8 @@ TEST_F(AuthorityTest, WhatWasAllowedEndsWithTheAnswer) {
 TEST_F(AuthorityTest, WhatADeadCommandAllowedEndsWithTheNextCommand) {
   authority_.allow(1, {{new_top_}, false, commit_});
   authority_.closed(1);
-  EXPECT_TRUE(authority_.may_become(with_new_top("/vol/new", commit_))) << "the worker may be just about to ask";
+  EXPECT_TRUE(authority_.may_become(with_new_top("/vol/new", commit_)))
+      << "the worker may be just about to ask";
   authority_.allow(2, {{}, true, {}});
   EXPECT_FALSE(authority_.may_become(with_new_top("/vol/new", commit_)));
 }
@@ -147,9 +149,10 @@ class FileDeskTest : public testing::Test {
     std::ofstream(path("secret")) << "secret";
     std::filesystem::create_symlink(path("secret"), path("link"));
     ASSERT_EQ(::mkfifo(path("fifo").c_str(), 0600), 0);
-    for (const char* name : {"top", "link", "fifo", "absent"}) order_.deltas.push_back({path(name), ImageKind::Raw, false});
+    for (const char* name : {"top", "link", "fifo", "absent"})
+      order_.deltas.push_back({path(name), ImageKind::Raw, false});
     auto ends = Channel::pair().value();
-    desk_.emplace(authority_, std::move(ends.first));
+    desk_.emplace(authority_, files_, std::move(ends.first));
     worker_ = std::move(ends.second);
   }
   void TearDown() override { std::filesystem::remove_all(directory_); }
@@ -161,11 +164,13 @@ class FileDeskTest : public testing::Test {
     return worker_.wait(1000).value();
   }
   Message open(const std::string& file) {
-    return ask("open", control::to_line(control::Json{{"path", file}, {"writable", true}, {"direct", false}}));
+    return ask("open",
+               control::to_line(control::Json{{"path", file}, {"writable", true}, {"direct", false}}));
   }
   std::string directory_;
   AttachSpec order_;
   Authority authority_{order_};
+  LevelFiles files_{order_};
   std::optional<FileDesk> desk_;
   Channel worker_;
 };
@@ -179,13 +184,39 @@ TEST_F(FileDeskTest, HandsOutWhatTheOrderNames) {
 }
 
 TEST_F(FileDeskTest, RefusesEverythingElse) {
-  for (const std::string& file : {std::string("/etc/shadow"), path("secret"), path("link"), path("fifo"), path("absent"),
-                                  std::string("/dev/null"), directory_ + "/./top"}) {
+  for (const std::string& file : {std::string("/etc/shadow"), path("secret"), path("link"), path("fifo"),
+                                  path("absent"), std::string("/dev/null"), directory_ + "/./top"}) {
     const Message answer = open(file);
     EXPECT_EQ(answer.name, "error") << file;
     EXPECT_FALSE(answer.descriptor) << file;
   }
   EXPECT_FALSE(std::filesystem::exists(path("absent"))) << "nothing is ever made";
+}
+
+TEST_F(FileDeskTest, ALevelIsTheSameFileForEveryWorker) {
+  open(path("top"));
+  std::filesystem::rename(path("top"), path("moved"));
+  std::ofstream(path("top")) << "another";
+  const Message opened = open(path("top"));
+  ASSERT_TRUE(opened.descriptor);
+  EXPECT_EQ(file_id(opened.descriptor.get()), file_id(path("moved")));
+}
+
+TEST_F(FileDeskTest, AFreshFileIsTheOneThatTheCommandMeans) {
+  open(path("top"));
+  std::ofstream(path("new")) << "new";
+  const auto fresh = [&](const std::string& file) {
+    return ask("open", control::to_line(control::Json{
+                           {"path", file}, {"writable", true}, {"direct", false}, {"fresh", true}}));
+  };
+  EXPECT_EQ(fresh(path("top")).name, "error") << "no command has named it";
+  DeltaSpec wanted{path("new"), ImageKind::Ploop1, false, file_id(path("new"))};
+  authority_.allow(1, {{wanted}, false, {}});
+  EXPECT_EQ(open(path("new")).name, "error") << "not a level yet";
+  EXPECT_EQ(file_id(fresh(path("new")).descriptor.get()), wanted.file);
+  wanted.file = file_id(path("secret"));
+  authority_.allow(1, {{wanted}, false, {}});
+  EXPECT_EQ(fresh(path("new")).name, "error") << "another file has the name by now";
 }
 
 TEST_F(FileDeskTest, RefusesRequestsThatAreNone) {
@@ -199,10 +230,11 @@ TEST_F(FileDeskTest, TheWorkersEndGetsAFileItCanLock) {
   // The worker's end waits for the answer, so the desk needs somebody else to work at it.
   GuardianFiles files{std::move(worker_)};
   std::thread guardian([this] {
-    for (int i = 0; i < 2; ++i) desk_->answer(desk_->channel().wait(5000).value());
+    for (int i = 0; i < 2; ++i)
+      desk_->answer(desk_->channel().wait(5000).value());
   });
-  auto file = files.open(path("top"), true, true);
-  auto refused = files.open("/etc/shadow", false, false);
+  auto file = files.open(path("top"), true, true, FileRole::Level);
+  auto refused = files.open("/etc/shadow", false, false, FileRole::Level);
   guardian.join();
   ASSERT_TRUE(file) << file.error().message();
   EXPECT_TRUE((*file)->try_lock(io::LockKind::Exclusive).value());

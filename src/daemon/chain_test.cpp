@@ -14,7 +14,8 @@
 namespace ploop::control {
 namespace {
 
-/// Writes blocks that say where they belong and how often they were written, all over the device, until it is stopped.
+/// Writes blocks that say where they belong and how often they were written, all over the device, until it is
+/// stopped.
 class Writer {
  public:
   static constexpr std::size_t kBlock = 4096;
@@ -34,7 +35,8 @@ class Writer {
     AlignedBuffer buffer(kBlock);
     std::uint64_t wrong = 0;
     for (std::uint64_t n = 0; n < generation_.size(); ++n) {
-      ASSERT_EQ(::pread(fd->get(), buffer.data(), kBlock, static_cast<off_t>(n * kStride)), static_cast<ssize_t>(kBlock));
+      ASSERT_EQ(::pread(fd->get(), buffer.data(), kBlock, static_cast<off_t>(n * kStride)),
+                static_cast<ssize_t>(kBlock));
       std::uint64_t words[2];
       std::memcpy(words, buffer.data(), sizeof words);
       const bool right = generation_[n] == 0 ? words[1] == 0 : words[0] == n && words[1] == generation_[n];
@@ -55,8 +57,11 @@ class Writer {
       x ^= x << 17;
       const std::uint64_t n = x % generation_.size();
       const std::uint64_t words[2] = {n, generation_[n] + 1};
-      for (std::size_t at = 0; at < kBlock; at += sizeof words) std::memcpy(buffer.data() + at, words, sizeof words);
-      if (::pwrite(fd->get(), buffer.data(), kBlock, static_cast<off_t>(n * kStride)) != static_cast<ssize_t>(kBlock)) failed_ = true;
+      for (std::size_t at = 0; at < kBlock; at += sizeof words)
+        std::memcpy(buffer.data() + at, words, sizeof words);
+      if (::pwrite(fd->get(), buffer.data(), kBlock, static_cast<off_t>(n * kStride)) !=
+          static_cast<ssize_t>(kBlock))
+        failed_ = true;
       ++generation_[n];
     }
     if (!fd || ::fsync(fd->get()) != 0) failed_ = true;
@@ -105,7 +110,8 @@ TEST_F(LiveChain, SnapshotAndMergeUnderWrites) {
   for (const std::size_t left : {2u, 1u}) {
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
     std::uint64_t seen = 0;
-    const Status merged = client->merge_top({}, staged("merged"), [&](std::uint64_t, std::uint64_t total) { seen = total; });
+    const Status merged =
+        client->merge_top({}, staged("merged"), [&](std::uint64_t, std::uint64_t total) { seen = total; });
     ASSERT_TRUE(merged) << merged.error().message();
     EXPECT_GT(seen, 0u);
     EXPECT_EQ(client->info()->deltas.size(), left);
@@ -145,7 +151,8 @@ TEST_F(LiveChain, GrowsUnderWrites) {
     ASSERT_TRUE(device);
     AlignedBuffer block(4096);
     std::memset(block.data(), 0x5a, block.size());
-    ASSERT_EQ(::pwrite(device->get(), block.data(), block.size(), static_cast<off_t>(larger * 512 - 4096)), 4096);
+    ASSERT_EQ(::pwrite(device->get(), block.data(), block.size(), static_cast<off_t>(larger * 512 - 4096)),
+              4096);
   }
   // Who lost the answer asks again.
   const Status again_grown = client->grow(larger, staged("as large"));
@@ -172,7 +179,8 @@ TEST_F(LiveChain, LowerLevelsAreExchangedUnderWrites) {
   Result<Client> client = Client::connect(0);
   ASSERT_TRUE(client->push_delta(new_top("second"), {}));
   std::filesystem::copy_file(path("image"), path("copy"));
-  const Status replaced = client->set_lower({}, {{path("copy"), ImageKind::Ploop1, true}}, staged("replaced"));
+  const Status replaced =
+      client->set_lower({}, {{path("copy"), ImageKind::Ploop1, true}}, staged("replaced"));
   ASSERT_TRUE(replaced) << replaced.error().message();
   EXPECT_EQ(described(), "replaced");
   std::filesystem::remove(path("image"));
@@ -205,7 +213,8 @@ TEST_F(LiveChain, ACancelledMergeCanBeResumed) {
   EXPECT_EQ(client->maintenance()->name, "OFF");
   for (int cluster = 0; cluster < 120; ++cluster) {
     ASSERT_EQ(::pread(device->get(), data.data(), data.size(), static_cast<off_t>(cluster) << 20), 1 << 20);
-    ASSERT_TRUE(std::ranges::all_of(data.span(), [](std::byte b) { return b == std::byte{0x5a}; })) << cluster;
+    ASSERT_TRUE(std::ranges::all_of(data.span(), [](std::byte b) { return b == std::byte{0x5a}; }))
+        << cluster;
   }
 }
 
@@ -216,7 +225,8 @@ TEST_F(LiveChain, WhatCannotBeDoneChangesNothing) {
   EXPECT_EQ(client->merge_top({}, {}).error().code, ExitCode::Param) << "nothing below";
   EXPECT_EQ(client->lend(0).error().code, ExitCode::Param) << "the top";
   EXPECT_EQ(client->push_delta({path("absent"), ImageKind::Ploop1, false}, {}).error().code, ExitCode::Open);
-  EXPECT_EQ(client->push_delta({path("image"), ImageKind::Ploop1, false}, {}).error().code, ExitCode::Mount) << "itself";
+  EXPECT_EQ(client->push_delta({path("image"), ImageKind::Ploop1, false}, {}).error().code, ExitCode::Mount)
+      << "itself";
   const Status lost = client->push_delta(new_top("second"), {path("no-such-file"), path("descriptor")});
   EXPECT_EQ(lost.error().code, ExitCode::Rename);
   EXPECT_EQ(client->info()->deltas.size(), 1u);
@@ -311,7 +321,8 @@ TEST_F(LiveChain, OperationsSurviveKilledWorkersUnderWrites) {
   int victim = state->worker_pid;
   // Kills the worker that serves now, `after` the call, and waits for the next one.
   const auto during = [&](std::chrono::microseconds after, const auto& operation) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(350));  // one that dies too soon counts as one that can't live
+    std::this_thread::sleep_for(
+        std::chrono::milliseconds(350));  // one that dies too soon counts as one that can't live
     std::thread killer([&] {
       std::this_thread::sleep_for(after);
       ::kill(victim, SIGKILL);
@@ -334,7 +345,8 @@ TEST_F(LiveChain, OperationsSurviveKilledWorkersUnderWrites) {
     EXPECT_EQ(levels(), before + (done ? 1 : 0));
     EXPECT_TRUE(done || !pushed);
     if (levels() < 2) continue;
-    const Status merged = during(std::chrono::milliseconds(3 * round), [] { return Client::connect(0)->merge_top({}, {}); });
+    const Status merged =
+        during(std::chrono::milliseconds(3 * round), [] { return Client::connect(0)->merge_top({}, {}); });
     if (!merged && levels() >= 2) ignore(Client::connect(0)->merge_top({}, {}), "the next round tries again");
   }
   writer.stop();
@@ -350,7 +362,8 @@ TEST_F(LiveChain, AWorkerKilledInTheMiddleOfAMergeLosesNothing) {
     const Result<Fd> device = open_file(state->backing_device, O_WRONLY | O_DIRECT);
     for (int cluster = 0; cluster < 120; ++cluster) {
       std::memset(data.data(), value + cluster, data.size());
-      ASSERT_EQ(::pwrite(device->get(), data.data(), data.size(), static_cast<off_t>(cluster) << 20), 1 << 20);
+      ASSERT_EQ(::pwrite(device->get(), data.data(), data.size(), static_cast<off_t>(cluster) << 20),
+                1 << 20);
     }
   };
   fill(1);
@@ -358,7 +371,8 @@ TEST_F(LiveChain, AWorkerKilledInTheMiddleOfAMergeLosesNothing) {
   const DeltaSpec second = new_top("second");
   ASSERT_TRUE(client->push_delta(second, {}));
   fill(2);
-  std::thread merge([&] { ignore(Client::connect(0)->merge_top({}, {}), "killed in the middle, or just done"); });
+  std::thread merge(
+      [&] { ignore(Client::connect(0)->merge_top({}, {}), "killed in the middle, or just done"); });
   std::this_thread::sleep_for(std::chrono::milliseconds(15));
   kill_workers(*state);
   merge.join();

@@ -1,5 +1,6 @@
-// Messages between guardian, worker and keeper: one JSON object with one member per line over a socket, {"NAME": {...}}. A descriptor can
-// travel with a message, which then has a second member, "descriptor": true.
+// Messages between guardian, worker and keeper: one JSON object with one member per line over a socket,
+// {"NAME": {...}}. A descriptor can travel with a message, which then has a second member, "descriptor":
+// true.
 #pragma once
 
 #include <deque>

@@ -12,7 +12,8 @@ Result<std::unique_ptr<CommandInbox>> CommandInbox::start(Fd control_socket) {
   if (!wakeup) return fail_errno(ExitCode::System, "make an eventfd");
   std::unique_ptr<CommandInbox> inbox(new CommandInbox(std::move(wakeup)));
   CommandInbox* self = inbox.get();
-  inbox->server_ = TRY(control::Server::start(std::move(control_socket), [self](control::Call call) { self->put(std::move(call)); }));
+  inbox->server_ = TRY(control::Server::start(std::move(control_socket),
+                                              [self](control::Call call) { self->put(std::move(call)); }));
   return inbox;
 }
 

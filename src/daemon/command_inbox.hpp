@@ -1,5 +1,5 @@
-// The control socket of a worker: its thread collects requests, the ring's thread takes them. It exists before the worker reads
-// its images, because no thread can be made afterwards; what comes early waits.
+// The control socket of a worker: its thread collects requests, the ring's thread takes them. It exists
+// before the worker reads its images, because no thread can be made afterwards; what comes early waits.
 #pragma once
 
 #include <memory>

@@ -1,5 +1,5 @@
-// Real devices through the launcher: what a command sees of attaching and detaching. Needs root, /dev/fuse and loop devices, and
-// says so when it can't run.
+// Real devices through the launcher: what a command sees of attaching and detaching. Needs root, /dev/fuse
+// and loop devices, and says so when it can't run.
 #include <linux/falloc.h>
 #include <sys/sysmacros.h>
 
@@ -74,7 +74,8 @@ TEST_F(LiveDevice, LivesAndLeavesNothingBehind) {
 
 TEST_F(LiveDevice, DataSurvivesDetachAlsoWithoutSync) {
   std::vector<char> data(1 << 20);
-  for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(i * 31 + i / 4096);
+  for (std::size_t i = 0; i < data.size(); ++i)
+    data[i] = static_cast<char>(i * 31 + i / 4096);
   const Result<DeviceState> state = attach_device(spec());
   ASSERT_TRUE(state);
   {
@@ -137,11 +138,13 @@ TEST_F(LiveDevice, ABusyImageIsRefusedByName) {
   const Result<DeviceState> second = attach_device(spec(true));
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().code, ExitCode::Mount);
-  EXPECT_NE(second.error().what.find("already used by device " + device_path(0)), std::string::npos) << second.error().what;
+  EXPECT_NE(second.error().what.find("already used by device " + device_path(0)), std::string::npos)
+      << second.error().what;
   std::filesystem::create_hard_link(path("image"), path("other-name"));
   const Result<DeviceState> third = attach_device(spec(true, "other-name"));
   ASSERT_FALSE(third);
-  EXPECT_NE(third.error().what.find("already used by device " + device_path(0)), std::string::npos) << third.error().what;
+  EXPECT_NE(third.error().what.find("already used by device " + device_path(0)), std::string::npos)
+      << third.error().what;
 }
 
 TEST_F(LiveDevice, ReadersShareAnImage) {
@@ -166,7 +169,8 @@ TEST_F(LiveDevice, FailuresLeaveNothing) {
     EXPECT_EQ(state.error().code, code) << state.error().message();
   }
   EXPECT_TRUE(list_devices()->empty());
-  for (const auto& entry : std::filesystem::directory_iterator(run_directory())) EXPECT_EQ(entry.path().filename(), "lock");
+  for (const auto& entry : std::filesystem::directory_iterator(run_directory()))
+    EXPECT_EQ(entry.path().filename(), "lock");
 }
 
 TEST_F(LiveDevice, AKilledWorkerIsReplacedAndNobodyNotices) {

@@ -23,19 +23,18 @@ Result<std::string> path_of(const control::Json& request) {
   return control::bytes_from_json(request["path"], "path");
 }
 
-/// One file under two names (hard links, bind mounts) is one image.
-bool same_file(const std::string& a, const std::string& b) {
-  struct stat first {};
-  struct stat second {};
-  return a == b || (::stat(a.c_str(), &first) == 0 && ::stat(b.c_str(), &second) == 0 && first.st_dev == second.st_dev &&
-                    first.st_ino == second.st_ino);
+/// Whatever names it has.
+bool is_file(const control::DeltaSpec& delta, const std::string& path) {
+  const auto file = file_id(path);
+  return file && (delta.file ? delta.file : file_id(delta.path)) == file;
 }
 
 std::string describe_user(const std::string& path) {
   if (const auto devices = control::list_devices()) {
     for (const control::DeviceState& device : *devices) {
       for (const control::DeltaSpec& delta : device.deltas) {
-        if (same_file(delta.path, path)) return "Image " + path + " already used by device " + device_path(device.number);
+        if (is_file(delta, path))
+          return "Image " + path + " already used by device " + device_path(device.number);
       }
     }
   }
@@ -44,7 +43,8 @@ std::string describe_user(const std::string& path) {
 
 }  // namespace
 
-FileDesk::FileDesk(const Authority& authority, Channel worker) : authority_(&authority), worker_(std::move(worker)) {
+FileDesk::FileDesk(const Authority& authority, LevelFiles& files, Channel worker)
+    : authority_(&authority), files_(&files), worker_(std::move(worker)) {
   // A worker that asks and does not listen must not hold up the guardian for ever.
   const timeval patience{kSendPatienceSeconds, 0};
   ::setsockopt(worker_.fd(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
@@ -55,7 +55,21 @@ void FileDesk::answer(const Message& request) {
   if (request.name == "open") done = open(request.body);
   if (request.name == "user") done = user(request.body);
   if (done) return;
-  ignore(worker_.send("error", control::encode_error_object(done.error())), "a dead worker is noticed by its end");
+  ignore(worker_.send("error", control::encode_error_object(done.error())),
+         "a dead worker is noticed by its end");
+}
+
+Result<io::PosixDescriptors> FileDesk::find(const std::string& path, const io::PosixOpenOptions& options,
+                                            bool fresh) {
+  Status allowed = authority_->may_open(path, options.writable);
+  const control::DeltaSpec* const wanted = fresh ? authority_->wanted(path, options.writable) : nullptr;
+  if (allowed && fresh && wanted == nullptr)
+    allowed = fail(ExitCode::Open, "no command has named " + path + " to the worker");
+  if (!allowed) {
+    log_error("refused: {}", allowed.error().message());
+    return fail(allowed.error());
+  }
+  return fresh ? files_->open_fresh(*wanted, options) : files_->open_level(path, options);
 }
 
 Status FileDesk::open(const std::string& body) {
@@ -63,11 +77,8 @@ Status FileDesk::open(const std::string& body) {
   const std::string path = TRY(path_of(json));
   const bool writable = TRY(control::bool_field(json, "writable"));
   const bool direct = TRY(control::bool_field(json, "direct"));
-  if (Status allowed = authority_->may_open(path, writable); !allowed) {
-    log_error("refused: {}", allowed.error().message());
-    return allowed;
-  }
-  const io::PosixDescriptors file = TRY(open_confined(path, writable, direct));
+  const bool fresh = json.contains("fresh") && TRY(control::bool_field(json, "fresh"));
+  const io::PosixDescriptors file = TRY(find(path, confined(writable, direct), fresh));
   const control::Json answer{{"direct", file.direct.valid()}};
   TRY(worker_.send("opened", control::to_line(answer), file.cached.get()));
   if (file.direct) TRY(worker_.send("direct", "{}", file.direct.get()));

@@ -11,35 +11,43 @@ namespace {
 /// A file system that does not answer keeps the guardian from answering.
 constexpr int kAnswerTimeoutMs = 60'000;
 
-Error in_use(const std::string& path) { return Error{ExitCode::Mount, 0, "Image " + path + " is in use by another process"}; }
+Error in_use(const std::string& path) {
+  return Error{ExitCode::Mount, 0, "Image " + path + " is in use by another process"};
+}
 
 }  // namespace
 
-Result<io::PosixDescriptors> open_confined(const std::string& path, bool writable, bool direct) {
+io::PosixOpenOptions confined(bool writable, bool direct) {
   io::PosixOpenOptions options;
   options.writable = writable;
   options.direct = direct;
   options.follow = false;
-  return io::open_descriptors(path, options);
+  return options;
 }
 
 Result<Message> GuardianFiles::ask(const char* what, const std::string& body, std::string_view expected) {
   TRY(guardian_.send(what, body));
   Message answer = TRY(guardian_.wait(kAnswerTimeoutMs));
   if (answer.name == "error") return fail(control::decode_error_object(answer.body));
-  if (answer.name != expected) return fail(ExitCode::Protocol, "Unexpected answer of the guardian: " + answer.name);
+  if (answer.name != expected)
+    return fail(ExitCode::Protocol, "Unexpected answer of the guardian: " + answer.name);
   return answer;
 }
 
-Result<std::unique_ptr<io::PosixFile>> GuardianFiles::open(const std::string& path, bool writable, bool direct) {
-  const control::Json request{{"path", control::bytes_to_json(path)}, {"writable", writable}, {"direct", direct}};
+Result<std::unique_ptr<io::PosixFile>> GuardianFiles::open(const std::string& path, bool writable,
+                                                           bool direct, FileRole role) {
+  const control::Json request{{"path", control::bytes_to_json(path)},
+                              {"writable", writable},
+                              {"direct", direct},
+                              {"fresh", role == FileRole::Fresh}};
   Message opened = TRY(ask("open", control::to_line(request), "opened"));
   const control::Json body = TRY(control::parse_object(opened.body, "answer of the guardian"));
   io::PosixDescriptors descriptors;
   descriptors.cached = std::move(opened.descriptor);
   if (TRY(control::bool_field(body, "direct"))) {
     Message second = TRY(guardian_.wait(kAnswerTimeoutMs));
-    if (second.name != "direct") return fail(ExitCode::Protocol, "Unexpected answer of the guardian: " + second.name);
+    if (second.name != "direct")
+      return fail(ExitCode::Protocol, "Unexpected answer of the guardian: " + second.name);
     descriptors.direct = std::move(second.descriptor);
   }
   return io::PosixFile::adopt(path, std::move(descriptors));
@@ -54,22 +62,28 @@ Error GuardianFiles::busy(const std::string& path) {
   return message ? Error{ExitCode::Mount, 0, *message} : in_use(path);
 }
 
-Result<PreparedFiles> PreparedFiles::open_all(const control::AttachSpec& spec) {
+Result<PreparedFiles> PreparedFiles::open_all(const control::AttachSpec& spec, LevelFiles& levels) {
   PreparedFiles files;
   for (const control::DeltaSpec& delta : spec.deltas) {
-    files.files_.push_back({delta.path, !delta.read_only, TRY(open_confined(delta.path, !delta.read_only, true))});
+    const bool writable = !delta.read_only;
+    files.files_.push_back(
+        {delta.path, writable, TRY(levels.open_level(delta.path, confined(writable, true)))});
   }
   return files;
 }
 
-Result<std::unique_ptr<io::PosixFile>> PreparedFiles::open(const std::string& path, bool writable, bool) {
-  const auto file = std::ranges::find_if(files_, [&](const Prepared& p) { return p.path == path && p.writable == writable; });
+Result<std::unique_ptr<io::PosixFile>> PreparedFiles::open(const std::string& path, bool writable, bool,
+                                                           FileRole) {
+  const auto file = std::ranges::find_if(
+      files_, [&](const Prepared& p) { return p.path == path && p.writable == writable; });
   if (file == files_.end()) return fail(ExitCode::Open, path + " has not been prepared");
   io::PosixDescriptors descriptors = std::move(file->descriptors);
   files_.erase(file);
   return io::PosixFile::adopt(path, std::move(descriptors));
 }
 
-Error PreparedFiles::busy(const std::string& path) { return in_use(path); }
+Error PreparedFiles::busy(const std::string& path) {
+  return in_use(path);
+}
 
 }  // namespace ploop::daemon

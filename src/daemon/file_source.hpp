@@ -1,10 +1,14 @@
 // Where a process that may not use paths gets files from. The worker asks its guardian over the file channel:
 //
-//   worker -> guardian   open {path, writable, direct}     guardian -> worker   opened {direct} + descriptor, direct {} + descriptor (if
-//                                                                               `direct` says so), or error {...}
+//   worker -> guardian   open {path, writable, direct, fresh}   guardian -> worker   opened {direct} +
+//   descriptor, direct {} + descriptor
+//                                                                               (if `direct` says so), or
+//                                                                               error {...}
 //   worker -> guardian   user {path}                       guardian -> worker   user {message}
 //
-// The guardian keeps no copy of what it opened: the end of the last descriptor, and of its I/O, is the end of the locks on the file.
+// The guardian keeps no copy of what it opened: the end of the last descriptor, and of its I/O, is the end of
+// the locks on the file. It keeps references, from which the next worker gets the same files
+// (level_files.hpp).
 #pragma once
 
 #include <memory>
@@ -15,16 +19,23 @@
 #include "base/result.hpp"
 #include "control/attach_spec.hpp"
 #include "daemon/channel.hpp"
+#include "daemon/level_files.hpp"
 #include "io/posix_file.hpp"
 
 namespace ploop::daemon {
+
+/// What a name means: the file that has been a level of the device until now, or one that a command has just
+/// named.
+enum class FileRole { Level, Fresh };
 
 class FileSource {
  public:
   virtual ~FileSource() = default;
   /// `direct`: the ring will use it. ExitCode::Open and the like; the caller locks it before reading.
-  virtual Result<std::unique_ptr<io::PosixFile>> open(const std::string& path, bool writable, bool direct) = 0;
-  /// The error for a file that somebody else has locked, with the device that uses it if there is one. ExitCode::Mount.
+  virtual Result<std::unique_ptr<io::PosixFile>> open(const std::string& path, bool writable, bool direct,
+                                                      FileRole role) = 0;
+  /// The error for a file that somebody else has locked, with the device that uses it if there is one.
+  /// ExitCode::Mount.
   virtual Error busy(const std::string& path) = 0;
 };
 
@@ -32,7 +43,8 @@ class FileSource {
 class GuardianFiles final : public FileSource {
  public:
   explicit GuardianFiles(Channel guardian) : guardian_(std::move(guardian)) {}
-  Result<std::unique_ptr<io::PosixFile>> open(const std::string& path, bool writable, bool direct) override;
+  Result<std::unique_ptr<io::PosixFile>> open(const std::string& path, bool writable, bool direct,
+                                              FileRole role) override;
   Error busy(const std::string& path) override;
 
  private:
@@ -44,8 +56,9 @@ class GuardianFiles final : public FileSource {
 class PreparedFiles final : public FileSource {
  public:
   /// Opens everything, in a process that still may.
-  static Result<PreparedFiles> open_all(const control::AttachSpec& spec);
-  Result<std::unique_ptr<io::PosixFile>> open(const std::string& path, bool writable, bool direct) override;
+  static Result<PreparedFiles> open_all(const control::AttachSpec& spec, LevelFiles& levels);
+  Result<std::unique_ptr<io::PosixFile>> open(const std::string& path, bool writable, bool direct,
+                                              FileRole role) override;
   Error busy(const std::string& path) override;
 
  private:
@@ -57,7 +70,8 @@ class PreparedFiles final : public FileSource {
   std::vector<Prepared> files_;
 };
 
-/// Opens for another process, which is not trusted to name a file that is not one: no symbolic link at the end, a regular file, never made.
-Result<io::PosixDescriptors> open_confined(const std::string& path, bool writable, bool direct);
+/// How files are opened for another process, which is not trusted to name one: no symbolic link at the end,
+/// never made.
+io::PosixOpenOptions confined(bool writable, bool direct);
 
 }  // namespace ploop::daemon

@@ -1,5 +1,5 @@
-// FUSE + loop as the guardian sees it: the connection, held open so that requests survive a worker, and the mount, held until
-// the loop device over its file is released.
+// FUSE + loop as the guardian sees it: the connection, held open so that requests survive a worker, and the
+// mount, held until the loop device over its file is released.
 #pragma once
 
 #include "daemon/kernel_side.hpp"

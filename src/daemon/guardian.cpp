@@ -41,7 +41,8 @@ constexpr std::size_t kOwnPolls = 5;
 Result<Fd> block_signals() {
   sigset_t set;
   sigemptyset(&set);
-  for (const int signal : {SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGQUIT}) sigaddset(&set, signal);
+  for (const int signal : {SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGQUIT})
+    sigaddset(&set, signal);
   ::sigprocmask(SIG_SETMASK, &set, nullptr);
   Fd fd{::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
   if (!fd) return fail_errno(ExitCode::System, "make a signalfd");
@@ -65,7 +66,8 @@ Status Guardian::prepare() {
   signals_ = TRY(block_signals());  // before there is a child
   claim_ = TRY(control::DeviceClaim::take(spec_.device_number));
   const int number = claim_->number();
-  const Fd log_file = TRY(open_file(control::log_path(number), O_WRONLY | O_CREAT | O_APPEND, 0600, ExitCode::Create));
+  const Fd log_file =
+      TRY(open_file(control::log_path(number), O_WRONLY | O_CREAT | O_APPEND, 0600, ExitCode::Create));
   if (::dup2(log_file.get(), STDERR_FILENO) < 0) return fail_errno(ExitCode::System, "redirect messages");
   TRY(prepare_process());  // complains into the log, not on the caller's terminal
   map_ = TRY(make_map_file(number));
@@ -81,7 +83,7 @@ Status Guardian::prepare() {
 Status Guardian::prepare_process() {
   if (!signals_) signals_ = TRY(block_signals());
   protect_process();
-  raise_limits();
+  raise_limits();  // there may be more levels than descriptors otherwise
   raise_priority();
   return {};
 }
@@ -90,7 +92,8 @@ Status Guardian::start_worker(std::string_view order) {
   WorkerProcess process = TRY(start_worker_process({side_->worker_fd(), map_.get(), control_socket_.get()}));
   worker_pid_ = process.pid;
   worker_ = std::move(process.channel);
-  files_.emplace(authority_, std::move(process.files));
+  level_files_.forget_others();  // what the last one had opened for a change that did not come
+  files_.emplace(authority_, level_files_, std::move(process.files));
   sandbox_.clear();
   if (lent_) TRY(worker_.send("lent", lent_->body));
   return worker_.send(order, control::encode_attach_spec(spec_));
@@ -99,8 +102,8 @@ Status Guardian::start_worker(std::string_view order) {
 /// The five of our own, then what the admin socket wants.
 std::vector<pollfd> Guardian::polls() const {
   const auto entry = [](int fd) { return pollfd{fd, POLLIN, 0}; };
-  std::vector<pollfd> fds{entry(signals_.get()), entry(worker_.fd()), entry(side_->keeper().channel.fd()), entry(answer_.get()),
-                          entry(files_ ? files_->fd() : -1)};
+  std::vector<pollfd> fds{entry(signals_.get()), entry(worker_.fd()), entry(side_->keeper().channel.fd()),
+                          entry(answer_.get()), entry(files_ ? files_->fd() : -1)};
   admin_.add_to(fds);
   return fds;
 }
@@ -121,7 +124,8 @@ std::optional<Clock::time_point> Guardian::next_deadline() const {
 void Guardian::on_time() {
   const auto now = Clock::now();
   const bool attaching = phase_ == Phase::Starting || phase_ == Phase::Attaching;
-  if (attaching && start_deadline_ <= now) return end(errno_error(ExitCode::Device, ETIMEDOUT, "set up the device"));
+  if (attaching && start_deadline_ <= now)
+    return end(errno_error(ExitCode::Device, ETIMEDOUT, "set up the device"));
   if (taking_over_ && take_over_deadline_ <= now) return end_take_over();
   if (restart_at_ && *restart_at_ <= now) start_replacement();
   if (stopped_pid_ > 0 && stop_ends_ <= now) end_stop();
@@ -150,7 +154,8 @@ void Guardian::on_events(std::span<const pollfd> fds) {
   if (fds[3].revents != 0) on_command();
   if (fds[4].revents != 0) receive(files_->channel(), [this](const Message& m) { files_->answer(m); });
   admin_.handle(
-      fds.subspan(kOwnPolls), [this](std::uint64_t connection, const control::Request& request) { on_admin(connection, request); },
+      fds.subspan(kOwnPolls),
+      [this](std::uint64_t connection, const control::Request& request) { on_admin(connection, request); },
       [this](std::uint64_t connection) { authority_.closed(connection); });
   // Signals last: what a child said before it ended has been heard by now.
   if (fds[0].revents != 0) on_signal();
@@ -166,13 +171,15 @@ Result<std::string> Guardian::run_admin(std::uint64_t connection, const control:
     authority_.allow(connection, TRY(control::decode_permission(request.params)));
   } else if (request.method == "revoke") {
     authority_.revoke(connection);
+    if (authority_.idle()) level_files_.forget_others();
   } else {
     return fail(ExitCode::Protocol, "Unknown method " + request.method);
   }
   return std::string("{}");
 }
 
-/// Hands over what a channel brought. The end of a channel is ignored: the end of the process behind it follows and says more.
+/// Hands over what a channel brought. The end of a channel is ignored: the end of the process behind it
+/// follows and says more.
 template <typename Handle>
 void Guardian::receive(Channel& channel, Handle handle) {
   if (!channel.receive()) channel.close();
@@ -203,7 +210,8 @@ void Guardian::on_child(pid_t pid, int status) {
   if (pid == side_->keeper().pid) {
     side_->keeper().pid = -1;
     if (phase_ == Phase::Closing || phase_ == Phase::Ended) return;
-    const Error lost{ExitCode::DeviceIoctl, 0, "the keeper of the block device ended: " + describe_end(status)};
+    const Error lost{ExitCode::DeviceIoctl, 0,
+                     "the keeper of the block device ended: " + describe_end(status)};
     if (phase_ != Phase::Running && phase_ != Phase::Detaching) return end(lost);
     if (replace_keeper(lost)) return;
     // The block device clears itself as soon as nobody uses it, and until then it works. So does the worker.
@@ -213,10 +221,14 @@ void Guardian::on_child(pid_t pid, int status) {
   if (pid == upgrade_.asked_pid) return program_answered(status);
   if (pid != worker_pid_) return;
   if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS) {
-    log_error("the sandbox stopped the worker ({}); either that call is missing from its list or an image took it over", stopped_call(pid));
+    log_error(
+        "the sandbox stopped the worker ({}); either that call is missing from its list or an image took it "
+        "over",
+        stopped_call(pid));
   }
   // What it said last counts: a commit point may be in it.
-  while (worker_.open()) receive(worker_, [this](const Message& m) { on_worker(m); });
+  while (worker_.open())
+    receive(worker_, [this](const Message& m) { on_worker(m); });
   worker_pid_ = -1;
   if (phase_ == Phase::Ended) return;
   worker_lost_ = WIFSIGNALED(status);
@@ -235,9 +247,11 @@ void Guardian::on_child(pid_t pid, int status) {
 void Guardian::on_worker(const Message& message) {
   if (message.name == "ready" && phase_ == Phase::Starting) return worker_ready(message);
   if (message.name == "ready" && taking_over_) return worker_took_over(message);
-  if (message.name == "error" && phase_ == Phase::Starting) return end(control::decode_error_object(message.body));
+  if (message.name == "error" && phase_ == Phase::Starting)
+    return end(control::decode_error_object(message.body));
   if (message.name == "error" && taking_over_) {  // the next one may have more luck; its end follows
-    return log_error("the new worker can't take over: {}", control::decode_error_object(message.body).message());
+    return log_error("the new worker can't take over: {}",
+                     control::decode_error_object(message.body).message());
   }
   if (on_retiring_worker(message)) return;
   if (message.name == "sandbox" && (phase_ == Phase::Starting || taking_over_)) return on_sandbox(message);
@@ -249,11 +263,12 @@ void Guardian::on_worker(const Message& message) {
   log_error("unexpected message from the worker: {}", message.name);
 }
 
-/// The descriptor goes on to the worker, or waits for one that is yet to be started; nobody else keeps it, since its end is what
-/// tells the kernel of a worker's.
+/// The descriptor goes on to the worker, or waits for one that is yet to be started; nobody else keeps it,
+/// since its end is what tells the kernel of a worker's.
 void Guardian::give_server(const Message& message) {
   if (!restart_at_) {
-    ignore(worker_.send("server", message.body, message.descriptor.get()), "a dead worker is noticed by its end");
+    ignore(worker_.send("server", message.body, message.descriptor.get()),
+           "a dead worker is noticed by its end");
     return;
   }
   Result<Fd> copy = duplicate(message.descriptor);
@@ -270,11 +285,13 @@ void Guardian::tell_size() {
 /// The size is in the image, whether the commit point that belongs to it was passed or not.
 void Guardian::worker_resized(const Message& message) {
   const Result<Json> json = control::parse_object(message.body, "worker");
-  const Result<std::uint64_t> sectors = json ? control::unsigned_field(*json, "sectors") : fail(Error(json.error()));
+  const Result<std::uint64_t> sectors =
+      json ? control::unsigned_field(*json, "sectors") : fail(Error(json.error()));
   if (sectors && *sectors > state_.size_sectors) {
     state_.size_sectors = *sectors;
     if (const Status saved = control::save_state(state_); !saved) log_error("{}", saved.error().message());
-    ignore(worker_.send("state", control::encode_device_state(state_)), "a dead worker is noticed by its end");
+    ignore(worker_.send("state", control::encode_device_state(state_)),
+           "a dead worker is noticed by its end");
   }
   ++asked_sizes_;
   tell_size();
@@ -296,21 +313,24 @@ void Guardian::worker_ready(const Message& message) {
   phase_ = Phase::Attaching;
 }
 
-/// The worker holds the device, and everything is durable in the images. Until the answer it does nothing, so that what this
-/// process knows of the chain is what the descriptor says.
+/// The worker holds the device, and everything is durable in the images. Until the answer it does nothing, so
+/// that what this process knows of the chain is what the descriptor says.
 void Guardian::change_chain(const Message& message) {
   Result<control::ChainState> next = control::decode_chain_state(message.body);
   Status passed = next ? authority_.may_become(*next) : fail(next.error());
   if (!passed) log_error("refused: {}", passed.error().message());
+  if (passed) passed = level_files_.identify(*next);
   if (passed) passed = reserve_state(*next);
   if (passed) passed = pass_commit_point(*next);
   if (passed) {
     authority_.passed(next->commit);
     spec_.deltas = state_.deltas = next->deltas;
+    level_files_.forget_others();
     spec_.merging = next->merging;
     state_.size_sectors = next->size_sectors;
     if (const Status saved = control::save_state(state_); !saved) log_error("{}", saved.error().message());
-    ignore(worker_.send("state", control::encode_device_state(state_)), "a dead worker is noticed by its end");
+    ignore(worker_.send("state", control::encode_device_state(state_)),
+           "a dead worker is noticed by its end");
   }
   ignore(worker_.send("chain", control::encode_outcome(passed)), "a dead worker is noticed by its end");
 }
@@ -326,13 +346,16 @@ Status Guardian::reserve_state(const control::ChainState& next) const {
 Status Guardian::pass_commit_point(const control::ChainState& next) {
   const control::CommitPoint& commit = next.commit;
   if (commit.empty()) return {};
-  if (::rename(commit.from.c_str(), commit.to.c_str()) != 0) return fail_errno(ExitCode::Rename, "rename " + commit.from);
+  if (::rename(commit.from.c_str(), commit.to.c_str()) != 0)
+    return fail_errno(ExitCode::Rename, "rename " + commit.from);
   // Renamed is changed, whatever follows: a failing sync leaves the new name in place.
-  if (const Status synced = sync_parent_directory(commit.to); !synced) log_error("{}", synced.error().message());
+  if (const Status synced = sync_parent_directory(commit.to); !synced)
+    log_error("{}", synced.error().message());
   return {};
 }
 
-/// The keeper answers in order: first what this worker did not ask for, which must not end its waiting for a later size.
+/// The keeper answers in order: first what this worker did not ask for, which must not end its waiting for a
+/// later size.
 void Guardian::size_told(const Message& message) {
   if (unasked_sizes_ > 0) {
     --unasked_sizes_;
@@ -384,6 +407,7 @@ void Guardian::device_attached(const Message& message) {
     state_.transport = spec_.transport;
     state_.component = spec_.component;
     state_.descriptor = spec_.descriptor;
+    if (!spec_.descriptor.empty()) state_.place = file_id(directory_of(spec_.descriptor));
     state_.deltas = spec_.deltas;
     state_.read_only = spec_.read_only;
     state_.program = version_;
@@ -425,8 +449,9 @@ void Guardian::end(const Error& error) {
 }
 
 void Guardian::tear_down() {
-  // Letting go of the kernel's end ends the device: whoever waits for an answer gets an error. So children first, by signal,
-  // then the kernel's end, and only then waiting for the children, who may have been waiting for answers.
+  // Letting go of the kernel's end ends the device: whoever waits for an answer gets an error. So children
+  // first, by signal, then the kernel's end, and only then waiting for the children, who may have been
+  // waiting for answers.
   if (worker_pid_ > 0) ::kill(worker_pid_, SIGKILL);
   server_for_next_.reset();
   if (side_) side_->abandon();
@@ -441,10 +466,10 @@ void Guardian::tear_down() {
   if (const Status released = claim_->release(); !released) log_error("{}", released.error().message());
 }
 
-/// The connection is closed and nobody can write any more: what the worker acknowledged and did not commit is put into the
-/// image now, before anybody else may open it.
+/// The connection is closed and nobody can write any more: what the worker acknowledged and did not commit is
+/// put into the image now, before anybody else may open it.
 void Guardian::rescue_data() {
-  if (const Status saved = salvage_in_child(spec_, map_); !saved) {
+  if (const Status saved = salvage_in_child(spec_, level_files_, map_); !saved) {
     log_error("{}; unflushed writes may be missing", saved.error().message());
     return;
   }

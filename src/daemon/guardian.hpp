@@ -1,5 +1,6 @@
-// The guardian of one device: takes a number, holds the kernel's end, starts worker and keeper, and takes everything down
-// again, in the right order, whatever ends first. It parses nothing of an image and never does I/O on its own device.
+// The guardian of one device: takes a number, holds the kernel's end, starts worker and keeper, and takes
+// everything down again, in the right order, whatever ends first. It parses nothing of an image and never
+// does I/O on its own device.
 //
 //   STARTING   worker opens the images            worker: ready -> ATTACHING
 //   ATTACHING  keeper makes the block device      keeper: attached -> RUNNING, answer to the command
@@ -7,11 +8,12 @@
 //   DETACHING  keeper lets go                     keeper: busy -> RUNNING; released -> CLOSING
 //   CLOSING    the kernel's end is dropped, the worker's requests end, it commits and exits -> ENDED
 //
-// A worker that is killed while the device runs is replaced: the new one takes over the live map, and the kernel hands it the requests
-// that were in flight, so nobody above notices more than a pause. One that a signal has stopped is killed after a moment and replaced in
-// the same way. Where the kernel can't do that (before 6.9), when workers keep dying, or in another state, the end of the worker ends the
-// device: the kernel's end of it goes, which gives waiting I/O an error at once, and everything that carries the device's name is
-// removed. A keeper that ends leads to CLOSING, unless it can be replaced.
+// A worker that is killed while the device runs is replaced: the new one takes over the live map, and the
+// kernel hands it the requests that were in flight, so nobody above notices more than a pause. One that a
+// signal has stopped is killed after a moment and replaced in the same way. Where the kernel can't do that
+// (before 6.9), when workers keep dying, or in another state, the end of the worker ends the device: the
+// kernel's end of it goes, which gives waiting I/O an error at once, and everything that carries the device's
+// name is removed. A keeper that ends leads to CLOSING, unless it can be replaced.
 #pragma once
 
 #include <poll.h>
@@ -36,6 +38,7 @@
 #include "daemon/file_desk.hpp"
 #include "daemon/handover.hpp"
 #include "daemon/kernel_side.hpp"
+#include "daemon/level_files.hpp"
 #include "daemon/upgrade.hpp"
 #include "daemon/worker_deaths.hpp"
 
@@ -43,20 +46,22 @@ namespace ploop::daemon {
 
 class Guardian {
  public:
-  /// `answer` is a socket, at whose other end the command waits for one line: {"state": {...}} or {"error": {...}}. The
-  /// device ends with the command, unless that sends control::kKeepDevice.
+  /// `answer` is a socket, at whose other end the command waits for one line: {"state": {...}} or {"error":
+  /// {...}}. The device ends with the command, unless that sends control::kKeepDevice.
   Guardian(control::AttachSpec spec, Fd answer, std::string version)
       : version_(std::move(version)), spec_(std::move(spec)), answer_(std::move(answer)) {}
-  /// Goes on where another program left off in this process; takes the descriptors that `handover` names. For resume().
+  /// Goes on where another program left off in this process; takes the descriptors that `handover` names. For
+  /// resume().
   Guardian(Handover handover, std::string version);
 
   /// Serves the device until it ends. The result is the exit status of the process.
   int run();
   /// The same, after the other constructor.
   int resume(const Handover& handover);
-  /// In a child of a guardian that is about to become this program: all that resume() does before there is a worker. Whatever goes wrong, a
-  /// crash above all, goes wrong here and not in the process that the device depends on. Writes the answer to a question for this program,
-  /// and ends the process, with the exit status that belongs to it.
+  /// In a child of a guardian that is about to become this program: all that resume() does before there is a
+  /// worker. Whatever goes wrong, a crash above all, goes wrong here and not in the process that the device
+  /// depends on. Writes the answer to a question for this program, and ends the process, with the exit status
+  /// that belongs to it.
   [[noreturn]] void rehearse_resume(const Handover& handover, int answer);
 
  private:
@@ -123,7 +128,7 @@ class Guardian {
 
   std::string version_;  ///< of this program
   control::AttachSpec spec_;
-  Fd answer_;  ///< to the command that started us, until it lets go of the device
+  Fd answer_;              ///< to the command that started us, until it lets go of the device
   bool unwanted_ = false;  ///< the command died before it let go: the device ends as soon as nobody uses it
   Phase phase_ = Phase::Starting;
   std::optional<control::DeviceClaim> claim_;
@@ -134,22 +139,24 @@ class Guardian {
   Admin admin_;
   std::optional<Message> server_for_next_;  ///< what the next worker serves on, come before there is one
   Authority authority_{spec_};
-  std::optional<FileDesk> files_;       ///< of the present worker
-  std::optional<Message> lent_;         ///< the level that a worker has lent to a command; for its successor
-  std::vector<std::string> sandbox_;    ///< the parts of its sandbox
+  LevelFiles level_files_{spec_};
+  std::optional<FileDesk> files_;     ///< of the present worker
+  std::optional<Message> lent_;       ///< the level that a worker has lent to a command; for its successor
+  std::vector<std::string> sandbox_;  ///< the parts of its sandbox
   Channel worker_;
   pid_t worker_pid_ = -1;
   control::DeviceState state_;
   std::chrono::steady_clock::time_point start_deadline_;
   unsigned asked_sizes_ = 0;    ///< answers of the keeper to come that the present worker waits for
   unsigned unasked_sizes_ = 0;  ///< those before them: asked for by this process or a dead worker
-  bool served_ = false;  ///< was running once; then its log is worth keeping when it fails
+  bool served_ = false;         ///< was running once; then its log is worth keeping when it fails
   bool failed_ = false;
   bool worker_lost_ = false;  ///< it did not get to commit and close
   bool taking_over_ = false;  ///< a new worker was started in place of a dead one and is not ready yet
   std::chrono::steady_clock::time_point take_over_deadline_;
-  std::optional<std::chrono::steady_clock::time_point> restart_at_;  ///< when the next worker is started, during a pause
-  std::chrono::steady_clock::time_point worker_since_;               ///< when the present worker began to serve
+  std::optional<std::chrono::steady_clock::time_point>
+      restart_at_;                                      ///< when the next worker is started, during a pause
+  std::chrono::steady_clock::time_point worker_since_;  ///< when the present worker began to serve
   WorkerDeaths deaths_;
   Upgrade upgrade_;
   pid_t stopped_pid_ = -1;  ///< a child that a signal has stopped, until stop_ends_

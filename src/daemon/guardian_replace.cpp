@@ -1,4 +1,5 @@
-// The part of the guardian that keeps worker and keeper going: who dies or stands still is replaced, as long as that helps.
+// The part of the guardian that keeps worker and keeper going: who dies or stands still is replaced, as long
+// as that helps.
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -13,11 +14,11 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// A new worker waits for the dead one's I/O and reads the tables; longer than this it hangs. Below the kernel's patience with
-/// waiting processes.
+/// A new worker waits for the dead one's I/O and reads the tables; longer than this it hangs. Below the
+/// kernel's patience with waiting processes.
 constexpr auto kReplaceTimeout = std::chrono::seconds(90);
-/// How long a child may be stopped by a signal: some tools stop a process for a moment in order to look at it, while requests that wait
-/// longer worry people and programs.
+/// How long a child may be stopped by a signal: some tools stop a process for a moment in order to look at
+/// it, while requests that wait longer worry people and programs.
 constexpr auto kStopGrace = std::chrono::seconds(3);
 
 }  // namespace
@@ -30,12 +31,13 @@ void Guardian::on_stopped_child(pid_t pid) {
   stop_ends_ = Clock::now() + kStopGrace;
 }
 
-/// Nobody has let it go on in time. A worker that can be replaced is replaced, since who stopped it may do so again.
+/// Nobody has let it go on in time. A worker that can be replaced is replaced, since who stopped it may do so
+/// again.
 void Guardian::end_stop() {
   const pid_t pid = std::exchange(stopped_pid_, -1);
   const bool replace = pid == worker_pid_ && can_replace();
-  log_error("the {} stands still for {} s; it {}", pid == worker_pid_ ? "worker" : "keeper", kStopGrace.count(),
-            replace ? "is killed and replaced" : "has to go on");
+  log_error("the {} stands still for {} s; it {}", pid == worker_pid_ ? "worker" : "keeper",
+            kStopGrace.count(), replace ? "is killed and replaced" : "has to go on");
   ::kill(pid, replace ? SIGKILL : SIGCONT);
 }
 
@@ -43,14 +45,15 @@ bool Guardian::can_replace() const {
   return (phase_ == Phase::Running || phase_ == Phase::Detaching) && state_.can_resend;
 }
 
-/// False: this kind of keeper can't be. The worker is replaced with it: what the old one was about to tell the kernel of the worker
-/// nobody knows.
+/// False: this kind of keeper can't be. The worker is replaced with it: what the old one was about to tell
+/// the kernel of the worker nobody knows.
 bool Guardian::replace_keeper(const Error& why) {
   if (!side_->replace_keeper()) return false;
   asked_sizes_ = unasked_sizes_ = 0;
   log_error("{}; another one takes over", why.message());
   if (worker_pid_ > 0) ::kill(worker_pid_, SIGKILL);
-  if (phase_ == Phase::Detaching) ignore(side_->keeper().channel.send("release"), "a dead keeper is noticed by its end");
+  if (phase_ == Phase::Detaching)
+    ignore(side_->keeper().channel.send("release"), "a dead keeper is noticed by its end");
   return true;
 }
 
@@ -58,8 +61,9 @@ bool Guardian::replace_keeper(const Error& why) {
 bool Guardian::replace_worker(int status) {
   if (!can_replace()) return false;
   log_error("the worker ended: {}; another one takes over", describe_end(status));
-  const auto lived = taking_over_ ? std::chrono::milliseconds(0)
-                                  : std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - worker_since_);
+  const auto lived =
+      taking_over_ ? std::chrono::milliseconds(0)
+                   : std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - worker_since_);
   server_for_next_.reset();
   unasked_sizes_ += std::exchange(asked_sizes_, 0);
   if (const Status ready = side_->begin_replacement(); !ready) {
@@ -86,7 +90,8 @@ bool Guardian::schedule_replacement(WorkerDeaths::Cause cause, std::chrono::mill
 void Guardian::start_replacement() {
   restart_at_.reset();
   const Status started = start_worker(state_.can_resend ? "take_over" : "adopt");
-  if (const std::optional<Message> server = std::exchange(server_for_next_, std::nullopt); server && started) give_server(*server);
+  if (const std::optional<Message> server = std::exchange(server_for_next_, std::nullopt); server && started)
+    give_server(*server);
   if (started || worker_pid_ > 0) return;  // one that exists and does not listen ends, which is noticed
   log_error("{}", started.error().message());
   if (!schedule_replacement(WorkerDeaths::Cause::Killed, std::chrono::milliseconds(0))) end(started.error());
@@ -95,14 +100,17 @@ void Guardian::start_replacement() {
 /// The new worker serves. What it has to know besides the order is said again.
 void Guardian::worker_took_over(const Message& message) {
   // Its predecessor may have died between the image's new size and the commit point.
-  if (const Result<control::DeviceState> state = control::decode_device_state(message.body)) state_.size_sectors = state->size_sectors;
+  if (const Result<control::DeviceState> state = control::decode_device_state(message.body))
+    state_.size_sectors = state->size_sectors;
   taking_over_ = false;
   worker_lost_ = false;
   worker_since_ = Clock::now();
   state_.worker_pid = worker_pid_;
+  state_.deltas = spec_.deltas;  // with what was not known of them if an older program served before
   state_.sandbox = sandbox_;
   if (const Status saved = control::save_state(state_); !saved) log_error("{}", saved.error().message());
-  ignore(worker_.send("attached", control::encode_device_state(state_)), "a dead worker is noticed by its end");
+  ignore(worker_.send("attached", control::encode_device_state(state_)),
+         "a dead worker is noticed by its end");
   // The size may have been changed and not yet been told to the kernel.
   if (phase_ == Phase::Running) {
     tell_size();
@@ -114,7 +122,8 @@ void Guardian::worker_took_over(const Message& message) {
 
 /// The new worker is not ready in time.
 void Guardian::end_take_over() {
-  if (!upgrade_.previous || worker_pid_ <= 0) return end(errno_error(ExitCode::DeviceIoctl, ETIMEDOUT, "replace the dead worker"));
+  if (!upgrade_.previous || worker_pid_ <= 0)
+    return end(errno_error(ExitCode::DeviceIoctl, ETIMEDOUT, "replace the dead worker"));
   take_over_deadline_ = Clock::now() + kReplaceTimeout;
   ::kill(worker_pid_, SIGKILL);  // its end leads back to the previous program
 }

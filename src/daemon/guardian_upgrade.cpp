@@ -24,7 +24,8 @@ using Stage = Upgrade::Stage;
 
 /// Requests take milliseconds. Whoever does not finish them in this time waits for something.
 constexpr auto kRetireTimeout = std::chrono::seconds(5);
-/// For the first worker of another program. The predecessor's I/O is over, so taking over is reading some tables.
+/// For the first worker of another program. The predecessor's I/O is over, so taking over is reading some
+/// tables.
 constexpr auto kHandoverTimeout = std::chrono::seconds(30);
 /// A program whose worker crashes sooner than this after it began to serve was no improvement.
 constexpr auto kTrial = std::chrono::seconds(5);
@@ -37,7 +38,8 @@ Result<Fd> make_answer() {
 
 /// Regular files can be executed, and the kernel says the rest.
 Result<Fd> open_program(const std::string& path) {
-  if (!path.starts_with("/")) return fail(ExitCode::Param, "The program must be named with its whole path: " + path);
+  if (!path.starts_with("/"))
+    return fail(ExitCode::Param, "The program must be named with its whole path: " + path);
   if (::access(path.c_str(), X_OK) != 0) return fail_errno(ExitCode::Param, "run " + path);
   return open_file(path, O_PATH);
 }
@@ -47,13 +49,17 @@ Result<Fd> open_program(const std::string& path) {
 /// Nothing: it can begin.
 Status Guardian::refuse_upgrade() const {
   const std::string name = claim_ ? device_path(claim_->number()) : "The device";
-  const bool on_trial = upgrade_.stage == Stage::Trial && upgrade_.connection == 0;  // it serves, that will do
-  if (upgrade_.stage != Stage::None && !on_trial) return fail(ExitCode::Busy, name + " is being upgraded already");
+  const bool on_trial =
+      upgrade_.stage == Stage::Trial && upgrade_.connection == 0;  // it serves, that will do
+  if (upgrade_.stage != Stage::None && !on_trial)
+    return fail(ExitCode::Busy, name + " is being upgraded already");
   if (phase_ != Phase::Running || taking_over_ || answer_ || unwanted_) {
     return fail(ExitCode::Busy, name + " is not in its usual state; repeat it in a moment");
   }
-  if (!side_->keeper().channel.idle()) return fail(ExitCode::Busy, name + " is changing its size; repeat it in a moment");
-  if (admin_.connections() > 1) return fail(ExitCode::Busy, "Another command works on " + name + "; repeat it when that has ended");
+  if (!side_->keeper().channel.idle())
+    return fail(ExitCode::Busy, name + " is changing its size; repeat it in a moment");
+  if (admin_.connections() > 1)
+    return fail(ExitCode::Busy, "Another command works on " + name + "; repeat it when that has ended");
   return {};
 }
 
@@ -92,11 +98,14 @@ Handover Guardian::handover(std::vector<int>& kept) const {
   h.admin_socket = admin_.listening();
   h.asker = admin_.socket_of(upgrade_.connection);
   h.request = upgrade_.request;
+  h.files = level_files_.descriptors();
+  kept.insert(kept.end(), h.files.begin(), h.files.end());
   kept.insert(kept.end(), {h.keeper_channel, h.lock, h.map, h.control_socket, h.admin_socket, h.asker});
   return h;
 }
 
-/// A child becomes the new program as this process is going to, up to the moment from which the device would depend on it.
+/// A child becomes the new program as this process is going to, up to the moment from which the device would
+/// depend on it.
 Status Guardian::rehearse() {
   upgrade_.answer = TRY(make_answer());
   const pid_t parent = ::getpid();
@@ -123,7 +132,8 @@ void Guardian::program_answered(int status) {
   upgrade_.answer.reset();
   if (!version) return cancel_upgrade(version.error());
   if (phase_ != Phase::Running || taking_over_) {
-    return cancel_upgrade(Error{ExitCode::Busy, 0, "The device is not in its usual state any more; repeat it in a moment"});
+    return cancel_upgrade(
+        Error{ExitCode::Busy, 0, "The device is not in its usual state any more; repeat it in a moment"});
   }
   if (upgrade_.stage == Stage::Asking) {
     if (const Status begun = rehearse(); !begun) cancel_upgrade(begun.error());
@@ -153,12 +163,14 @@ bool Guardian::on_retiring_worker(const Message& message) {
   }
   const Result<control::Json> json = control::parse_object(message.body, "worker");
   const Result<std::string> name = json ? control::string_field(*json, "name") : fail(Error(json.error()));
-  cancel_upgrade(Error{ExitCode::Busy, 0,
-                       "The device is occupied (" + name.value_or("unknown") + "); repeat the upgrade when that has ended"});
+  cancel_upgrade(Error{
+      ExitCode::Busy, 0,
+      "The device is occupied (" + name.value_or("unknown") + "); repeat the upgrade when that has ended"});
   return true;
 }
 
-/// Also one that was killed, where the kernel delivers again what it had. True: the end of the worker belongs to the upgrade.
+/// Also one that was killed, where the kernel delivers again what it had. True: the end of the worker belongs
+/// to the upgrade.
 bool Guardian::on_retired(int status) {
   const bool retired = WIFEXITED(status) && WEXITSTATUS(status) == kRetiredStatus;
   const bool serving = phase_ == Phase::Running || phase_ == Phase::Detaching;
@@ -206,8 +218,8 @@ Status Guardian::become_next(const Fd& program, const std::string& failed, Resum
   return become_program(program, text, kept, how);
 }
 
-/// Every way of a new program not to work, as long as the old one is at hand. A worker that was killed says nothing about its program, unless
-/// it never came to serve.
+/// Every way of a new program not to work, as long as the old one is at hand. A worker that was killed says
+/// nothing about its program, unless it never came to serve.
 bool Guardian::can_go_back(int status) const {
   if (!upgrade_.previous || phase_ != Phase::Running) return false;
   const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
@@ -230,8 +242,9 @@ void Guardian::upgrade_took_over() {
     const control::Json result{{"from", upgrade_.from}, {"to", version_}};
     admin_.reply(upgrade_.connection, upgrade_.request, control::to_line(result));
   } else {
-    admin_.reply(upgrade_.connection, upgrade_.request,
-                 fail(ExitCode::System, "The new program failed, and " + version_ + " goes on: " + upgrade_.failed));
+    admin_.reply(
+        upgrade_.connection, upgrade_.request,
+        fail(ExitCode::System, "The new program failed, and " + version_ + " goes on: " + upgrade_.failed));
   }
   upgrade_.connection = 0;
   upgrade_.deadline = Clock::now() + kTrial;
@@ -265,6 +278,8 @@ Guardian::Guardian(Handover h, std::string version) : version_(std::move(version
   upgrade_.previous = Fd{h.previous};
   upgrade_.from = std::move(h.program);
   upgrade_.failed = std::move(h.failed);
+  level_files_.adopt(h.files);
+  set_kept(h.files, false);
   set_kept({h.lock, h.map, h.control_socket, h.admin_socket, h.asker, h.previous, h.keeper_channel}, false);
 }
 

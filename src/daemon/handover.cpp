@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cerrno>
+#include <utility>
 
 #include "control/json.hpp"
 #include "control/protocol.hpp"
@@ -24,12 +25,31 @@ constexpr std::string_view kWhat = "state of a running device";
 
 Result<std::string> object_field(const Json& json, const char* name) {
   const auto found = json.find(name);
-  if (found == json.end() || !found->is_object()) return fail(ExitCode::Protocol, std::string("\"") + name + "\" is missing");
+  if (found == json.end() || !found->is_object())
+    return fail(ExitCode::Protocol, std::string("\"") + name + "\" is missing");
   return control::to_line(*found);
 }
 
+/// A program that does not know the member has none.
+Result<std::vector<int>> files_of(const Json& json) {
+  std::vector<int> files;
+  const auto list = json.find("files");
+  if (list == json.end()) return files;
+  if (!list->is_array() || list->size() > control::kMaxDeltas)
+    return fail(ExitCode::Protocol, "\"files\" is no list of descriptors");
+  for (const Json& number : *list) {
+    if (!number.is_number_integer() || !std::in_range<int>(number.get<std::int64_t>())) {
+      return fail(ExitCode::Protocol, "\"files\" holds something else");
+    }
+    files.push_back(number.get<int>());
+  }
+  return files;
+}
+
 /// Of texts that this program made itself.
-Json parsed(const std::string& object) { return Json::parse(object, nullptr, false); }
+Json parsed(const std::string& object) {
+  return Json::parse(object, nullptr, false);
+}
 
 }  // namespace
 
@@ -49,6 +69,7 @@ std::string encode_handover(const Handover& h) {
                            {"admin_socket", h.admin_socket},
                            {"asker", h.asker},
                            {"request", h.request},
+                           {"files", h.files},
                            {"previous", h.previous},
                            {"failed", h.failed}});
 }
@@ -57,7 +78,9 @@ Result<Handover> decode_handover(std::string_view text) {
   const Json json = TRY(control::parse_object(text, kWhat));
   if (TRY(control::number_field<int>(json, "format")) != kFormat ||
       TRY(control::unsigned_field(json, "map_layout")) != engine::Device::map_layout()) {
-    return fail(ExitCode::Protocol, "This program has another idea of a running device; unmount and mount the disk to change programs");
+    return fail(
+        ExitCode::Protocol,
+        "This program has another idea of a running device; unmount and mount the disk to change programs");
   }
   Handover h;
   h.program = TRY(control::string_field(json, "program"));
@@ -75,6 +98,7 @@ Result<Handover> decode_handover(std::string_view text) {
   h.admin_socket = TRY(control::number_field<int>(json, "admin_socket"));
   h.asker = TRY(control::number_field<int>(json, "asker"));
   h.request = TRY(control::unsigned_field(json, "request"));
+  h.files = TRY(files_of(json));
   h.previous = TRY(control::number_field<int>(json, "previous"));
   h.failed = TRY(control::string_field(json, "failed"));
   return h;
@@ -99,7 +123,8 @@ int answer_can_take_over(int text, int answer, std::string_view version) {
 }
 
 int tell_answer(int answer, const Status& could, std::string_view version) {
-  const std::string line = could ? control::to_line({{"program", std::string(version)}}) : control::encode_outcome(could);
+  const std::string line =
+      could ? control::to_line({{"program", std::string(version)}}) : control::encode_outcome(could);
   const bool told = write_all(answer, line + "\n", "answer").has_value();
   return told && could ? 0 : 1;
 }

@@ -11,7 +11,8 @@ namespace {
 Handover sample() {
   Handover h;
   h.program = "1.2.3";
-  h.spec.deltas = {{"/disk/base", control::ImageKind::Raw, true}, {"/disk/top \xff", control::ImageKind::Ploop1, false}};
+  h.spec.deltas = {{"/disk/base", control::ImageKind::Raw, true},
+                   {"/disk/top \xff", control::ImageKind::Ploop1, false}};
   h.spec.component = "x";
   h.state.number = 7;
   h.state.guardian_pid = 42;
@@ -26,6 +27,7 @@ Handover sample() {
   h.admin_socket = 14;
   h.asker = -1;
   h.request = 3;
+  h.files = {16, -1};
   h.previous = 15;
   h.failed = "why \"so\"";
   return h;
@@ -46,8 +48,17 @@ TEST(Handover, ComesBackAsItWas) {
   EXPECT_EQ(back->side, sample().side);
   EXPECT_EQ(back->keeper_pid, 43);
   EXPECT_EQ(back->asker, -1);
+  EXPECT_EQ(back->files, sample().files);
   EXPECT_EQ(back->previous, 15);
   EXPECT_EQ(back->failed, sample().failed);
+}
+
+TEST(Handover, AProgramThatKnowsNoFilesIsTakenOver) {
+  const Result<Handover> back =
+      decode_handover(replaced(encode_handover(sample()), "\"files\":[16,-1],", ""));
+  ASSERT_TRUE(back) << back.error().message();
+  EXPECT_TRUE(back->files.empty());
+  EXPECT_FALSE(decode_handover(replaced(encode_handover(sample()), "[16,-1]", "[16,\"x\"]")));
 }
 
 TEST(Handover, AnotherFormatOrLayoutOfTheMapIsRefused) {
@@ -59,7 +70,8 @@ TEST(Handover, AnotherFormatOrLayoutOfTheMapIsRefused) {
 
 TEST(Handover, BrokenTextsAreRefused) {
   const std::string text = encode_handover(sample());
-  for (std::size_t length = 0; length < text.size(); length += 7) EXPECT_FALSE(decode_handover(text.substr(0, length)));
+  for (std::size_t length = 0; length < text.size(); length += 7)
+    EXPECT_FALSE(decode_handover(text.substr(0, length)));
   for (const char* member : {"lock", "spec", "state", "side", "keeper_pid", "previous"}) {
     EXPECT_FALSE(decode_handover(replaced(text, std::string("\"") + member + "\":", "\"other\":"))) << member;
   }

@@ -27,10 +27,12 @@ Status lock(io::PosixFile& file, io::LockKind kind, Clock::time_point deadline, 
 }
 
 /// No deadline: not locked.
-Result<image::Delta> open_until(FileSource& files, const control::DeltaSpec& delta, std::uint32_t raw_cluster_sectors,
-                                std::optional<Clock::time_point> deadline) {
-  std::unique_ptr<io::PosixFile> file = TRY(files.open(delta.path, !delta.read_only, true));
-  if (deadline) TRY(lock(*file, delta.read_only ? io::LockKind::Shared : io::LockKind::Exclusive, *deadline, files));
+Result<image::Delta> open_until(FileSource& files, const control::DeltaSpec& delta,
+                                std::uint32_t raw_cluster_sectors, std::optional<Clock::time_point> deadline,
+                                FileRole role) {
+  std::unique_ptr<io::PosixFile> file = TRY(files.open(delta.path, !delta.read_only, true, role));
+  if (deadline)
+    TRY(lock(*file, delta.read_only ? io::LockKind::Shared : io::LockKind::Exclusive, *deadline, files));
   image::OpenOptions understand;
   understand.writable = !delta.read_only;
   // What a crash left is sound without repair: the command decides whether the mark matters.
@@ -42,18 +44,20 @@ Result<image::Delta> open_until(FileSource& files, const control::DeltaSpec& del
 
 }  // namespace
 
-Result<image::Delta> open_image(FileSource& files, const control::DeltaSpec& delta, std::uint32_t raw_cluster_sectors) {
-  return open_until(files, delta, raw_cluster_sectors, Clock::now());
+Result<image::Delta> open_image(FileSource& files, const control::DeltaSpec& delta,
+                                std::uint32_t raw_cluster_sectors, FileRole role) {
+  return open_until(files, delta, raw_cluster_sectors, Clock::now(), role);
 }
 
-Result<std::vector<image::Delta>> open_images(FileSource& files, const control::AttachSpec& spec, Locked locked,
-                                              std::optional<std::size_t> lent) {
+Result<std::vector<image::Delta>> open_images(FileSource& files, const control::AttachSpec& spec,
+                                              Locked locked, std::optional<std::size_t> lent) {
   const Clock::time_point deadline = Clock::now() + (locked == Locked::Wait ? kLastIoTimeout : kUsualTimeout);
   std::vector<image::Delta> deltas;
   deltas.reserve(spec.deltas.size());
   for (const control::DeltaSpec& delta : spec.deltas) {
     const bool unlocked = lent == deltas.size() && delta.read_only;
-    deltas.push_back(TRY(open_until(files, delta, spec.raw_cluster_sectors, unlocked ? std::nullopt : std::optional(deadline))));
+    const auto until = unlocked ? std::nullopt : std::optional(deadline);
+    deltas.push_back(TRY(open_until(files, delta, spec.raw_cluster_sectors, until, FileRole::Level)));
   }
   return deltas;
 }

@@ -23,7 +23,8 @@ constexpr int kFirstFreeFd = 5;
 /// The loop device takes over the size that the FUSE file has now.
 void resize(LoopDevice& loop, const Fd& file, Channel& guardian) {
   const Status resized = loop.take_size_of(file);
-  ignore(guardian.send("resized", control::encode_outcome(resized)), "a guardian that is gone takes the keeper with it");
+  ignore(guardian.send("resized", control::encode_outcome(resized)),
+         "a guardian that is gone takes the keeper with it");
 }
 
 /// A mounted device or partition is claimed exclusively; that is known without touching anything.
@@ -45,8 +46,10 @@ bool release(LoopDevice& loop, Channel& guardian) {
     ignore(guardian.send("busy"), "a guardian that is gone takes the keeper with it");
     return false;
   }
-  // A failed write-back is reported, but the device goes: nobody has it open, and trying again would not help.
-  ignore(guardian.send("released", control::encode_outcome(flushed)), "a guardian that is gone takes the keeper with it");
+  // A failed write-back is reported, but the device goes: nobody has it open, and trying again would not
+  // help.
+  ignore(guardian.send("released", control::encode_outcome(flushed)),
+         "a guardian that is gone takes the keeper with it");
   return true;
 }
 
@@ -80,7 +83,8 @@ Result<KeeperProcess> start_keeper(const Fd& mount, bool read_only) {
   if (pid < 0) return fail_errno(ExitCode::System, "fork");
   if (pid > 0) return KeeperProcess{pid, std::move(ends.first)};
   if (!die_with_parent(parent)) ::_exit(1);
-  // Above all the keeper must not hold /dev/fuse: then its death, or the guardian's, would not end the connection.
+  // Above all the keeper must not hold /dev/fuse: then its death, or the guardian's, would not end the
+  // connection.
   const int channel = ::fcntl(ends.second.fd(), F_DUPFD, 16);
   const int root = ::fcntl(mount.get(), F_DUPFD, 16);
   ::dup2(STDERR_FILENO, STDOUT_FILENO);

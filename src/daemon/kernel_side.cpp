@@ -26,8 +26,8 @@ Result<std::string> choose_transport(std::string_view wanted) {
   const bool any = wanted == "auto";
   const std::optional<DataPath> path = ublk_path(any ? "ublk" : wanted);
   if (!path) {
-    return fail(ExitCode::Param,
-                "Unknown transport " + std::string(wanted) + ": there are ublk, ublk:zero-copy, ublk:user-copy and fuse");
+    return fail(ExitCode::Param, "Unknown transport " + std::string(wanted) +
+                                     ": there are ublk, ublk:zero-copy, ublk:user-copy and fuse");
   }
   Status usable = UblkSide::usable(*path);
   if (usable) return std::string(any ? "ublk" : wanted);
@@ -36,11 +36,13 @@ Result<std::string> choose_transport(std::string_view wanted) {
 }
 
 std::uint32_t discard_granularity(const control::DeviceState& state) {
-  return state.deltas.size() == 1 ? kHostPage : state.cluster_sectors * static_cast<std::uint32_t>(kSectorSize);
+  return state.deltas.size() == 1 ? kHostPage
+                                  : state.cluster_sectors * static_cast<std::uint32_t>(kSectorSize);
 }
 
 std::unique_ptr<KernelSide> KernelSide::make(std::string_view transport, const SideOptions& options) {
-  if (const std::optional<DataPath> path = ublk_path(transport)) return std::make_unique<UblkSide>(options, *path);
+  if (const std::optional<DataPath> path = ublk_path(transport))
+    return std::make_unique<UblkSide>(options, *path);
   return std::make_unique<FuseSide>(options.read_only);
 }
 

@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -51,9 +51,11 @@ class LiveDevice : public testing::Test {
     if (directory_.empty()) return;
     // What is open for a moment longer ends by itself, since it hangs on its lifeline.
     lifelines_.clear();
-    for (int i = 0; i < 1000 && !list_devices()->empty(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    for (int i = 0; i < 1000 && !list_devices()->empty(); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
     EXPECT_TRUE(list_devices()->empty());
-    for (const char* name : {"PLOOP_RUNDIR", "PLOOP_DEVDIR", "PLOOP_LIBEXEC"}) ::unsetenv(name);
+    for (const char* name : {"PLOOP_RUNDIR", "PLOOP_DEVDIR", "PLOOP_LIBEXEC"})
+      ::unsetenv(name);
     std::filesystem::remove_all(directory_);
   }
   [[nodiscard]] std::string path(const std::string& name) const { return directory_ + "/" + name; }
@@ -81,7 +83,8 @@ class LiveDevice : public testing::Test {
     std::getline(in, value);
     return value;
   }
-  /// Which use of its loop device this attachment is. The kernel counts them, and takes loop devices that came free for the next user.
+  /// Which use of its loop device this attachment is. The kernel counts them, and takes loop devices that
+  /// came free for the next user.
   static std::string use_of(const DeviceState& state) { return attribute(state, "diskseq"); }
   /// Whether the loop device that was `use` of it is free, or somebody else's, within 5 s.
   static bool came_free(const DeviceState& state, const std::string& use) {
@@ -96,7 +99,8 @@ class LiveDevice : public testing::Test {
     std::string text;
     for (const char* name : {"/run/ploop0/log", "/run/ploop0.failed.log"}) {
       std::ifstream in(directory_ + name);
-      for (std::string line; std::getline(in, line);) text += line + "\n";
+      for (std::string line; std::getline(in, line);)
+        text += line + "\n";
     }
     return text;
   }
@@ -115,7 +119,8 @@ class LiveDevice : public testing::Test {
   static int other_worker(int last) {
     for (int i = 0; i < 2000; ++i) {
       const Result<std::vector<DeviceState>> devices = list_devices();
-      if (devices && !devices->empty() && devices->front().worker_pid != last) return devices->front().worker_pid;
+      if (devices && !devices->empty() && devices->front().worker_pid != last)
+        return devices->front().worker_pid;
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
     return 0;
@@ -135,7 +140,8 @@ class LiveDevice : public testing::Test {
       std::ifstream stat(entry.path() / "stat");
       std::string word;
       int found = 0;
-      if (pid > 0 && pid != not_this && (stat >> word >> word >> word >> found) && found == parent) return pid;
+      if (pid > 0 && pid != not_this && (stat >> word >> word >> word >> found) && found == parent)
+        return pid;
     }
     return -1;
   }

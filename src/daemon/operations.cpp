@@ -20,7 +20,8 @@ constexpr std::uint64_t kTakeBackPauseNs = 20'000'000;
 Status held(int result) {
   if (result == 0) return {};
   if (result == -ENOSPC) {
-    return fail(errno_error(ExitCode::Busy, ENOSPC, "Writes wait for space on the host file system; make room first"));
+    return fail(errno_error(ExitCode::Busy, ENOSPC,
+                            "Writes wait for space on the host file system; make room first"));
   }
   return fail(errno_error(ExitCode::DeviceIoctl, -result, "bring the device to a halt"));
 }
@@ -61,12 +62,14 @@ struct Operations::Ask {
   [[nodiscard]] Status await_resume() const { return *std::exchange(self.answered_, std::nullopt); }
 };
 
-Operations::Operations(Parts parts, Replies replies) : parts_(std::move(parts)), replies_(std::move(replies)), lent_(parts_.lent) {
+Operations::Operations(Parts parts, Replies replies)
+    : parts_(std::move(parts)), replies_(std::move(replies)), lent_(parts_.lent) {
   if (lent_) take_back(*this);
 }
 
 bool Operations::handles(std::string_view method) {
-  return method == "push_delta" || method == "merge_top" || method == "cancel_merge" || method == "lend" || method == "set_lower" || method == "grow";
+  return method == "push_delta" || method == "merge_top" || method == "cancel_merge" || method == "lend" ||
+         method == "set_lower" || method == "grow";
 }
 
 void Operations::run(control::Call call) {
@@ -78,7 +81,9 @@ void Operations::run(control::Call call) {
   if (!change) return replies_.result(call, fail(change.error()));
   const std::string& method = call.request.method;
   if (!change->known.empty() && change->known != control::paths_of(parts_.spec.deltas)) {
-    return replies_.result(call, fail(ExitCode::Busy, "Another command has changed the images of the device meanwhile; run this one again"));
+    return replies_.result(
+        call, fail(ExitCode::Busy,
+                   "Another command has changed the images of the device meanwhile; run this one again"));
   }
   const auto busy = [&] {
     const std::string what(engine::maintenance_name(parts_.device.maintenance()));
@@ -126,7 +131,8 @@ std::string_view Operations::occupied_by() const {
 
 bool Operations::retire() {
   if (!parts_.transport.retire()) return false;
-  // A merge that rests keeps it from being noted, and stays as it is: it is resumed by whoever asks the successor.
+  // A merge that rests keeps it from being noted, and stays as it is: it is resumed by whoever asks the
+  // successor.
   [[maybe_unused]] const bool noted = parts_.device.begin(engine::Maintenance::Upgrade);
   return true;
 }
@@ -136,13 +142,16 @@ void Operations::stay() {
   if (parts_.device.maintenance() == engine::Maintenance::Upgrade) parts_.device.end();
 }
 
-Operations::Ask Operations::commit(const ChainState& next) { return {*this, "chain", control::encode_chain_state(next)}; }
+Operations::Ask Operations::commit(const ChainState& next) {
+  return {*this, "chain", control::encode_chain_state(next)};
+}
 Operations::Ask Operations::resize_device() {
-  return {*this, "resize", control::to_line(control::Json{{"sectors", parts_.device.size_bytes() / kSectorSize}})};
+  return {*this, "resize",
+          control::to_line(control::Json{{"sectors", parts_.device.size_bytes() / kSectorSize}})};
 }
 
 control::ChainState Operations::current() const {
-  return {parts_.spec.deltas, parts_.spec.merging, parts_.device.size_bytes() / kSectorSize, {}};
+  return {parts_.spec.deltas, parts_.spec.merging, parts_.device.size_bytes() / kSectorSize, {}, {}};
 }
 
 void Operations::adopt(const ChainState& next) {
@@ -175,7 +184,8 @@ Status Operations::prepare_push(const Change& change) {
   if (change.deltas.size() != 1 || change.deltas.front().read_only) {
     return fail(ExitCode::Param, "A snapshot needs one new image, to be written");
   }
-  return parts_.device.prepare_push(TRY(open_image(parts_.files, change.deltas.front(), parts_.spec.raw_cluster_sectors)));
+  return parts_.device.prepare_push(
+      TRY(open_image(parts_.files, change.deltas.front(), parts_.spec.raw_cluster_sectors, FileRole::Fresh)));
 }
 
 Operations::Job Operations::push_delta(Operations& self, control::Call call, Change change) {
@@ -188,6 +198,7 @@ Operations::Job Operations::push_delta(Operations& self, control::Call call, Cha
   }
   ChainState next = self.current();
   next.deltas.back().read_only = true;
+  next.fresh = {next.deltas.size()};
   next.deltas.push_back(change.deltas.front());
   next.commit = change.commit;
   status = device.seal_top();
@@ -206,15 +217,18 @@ Operations::Job Operations::push_delta(Operations& self, control::Call call, Cha
 
 // --- other lower levels
 
-Result<std::vector<image::Delta>> Operations::open_lower(const std::vector<control::DeltaSpec>& lower) const {
+Result<std::vector<image::Delta>> Operations::open_lower(const std::vector<control::DeltaSpec>& lower,
+                                                         FileRole role) const {
   std::vector<image::Delta> deltas;
-  for (const control::DeltaSpec& delta : lower) deltas.push_back(TRY(open_image(parts_.files, delta, parts_.spec.raw_cluster_sectors)));
+  for (const control::DeltaSpec& delta : lower) {
+    deltas.push_back(TRY(open_image(parts_.files, delta, parts_.spec.raw_cluster_sectors, role)));
+  }
   return deltas;
 }
 
 Operations::Job Operations::set_lower(Operations& self, control::Call call, Change change) {
   engine::Device& device = self.parts_.device;
-  Result<std::vector<image::Delta>> lower = self.open_lower(change.deltas);
+  Result<std::vector<image::Delta>> lower = self.open_lower(change.deltas, FileRole::Fresh);
   Status status = lower ? held(co_await device.hold()) : fail(lower.error());
   if (!status) {
     self.finish(call, status);
@@ -223,6 +237,8 @@ Operations::Job Operations::set_lower(Operations& self, control::Call call, Chan
   ChainState next = self.current();
   const control::DeltaSpec top = next.deltas.back();
   next.deltas = change.deltas;
+  for (std::size_t level = 0; level < next.deltas.size(); ++level)
+    next.fresh.push_back(level);
   next.deltas.push_back(top);
   next.commit = change.commit;
   status = co_await self.commit(next);
@@ -261,8 +277,8 @@ void Operations::level_is_back() {
   ignore(parts_.guardian.send("returned"), "its end is noticed elsewhere");
 }
 
-/// The borrower's connection has ended, or was to a predecessor. It may work on; its file is as good as before: what may be done to it
-/// does not change what is read.
+/// The borrower's connection has ended, or was to a predecessor. It may work on; its file is as good as
+/// before: what may be done to it does not change what is read.
 Operations::Job Operations::take_back(Operations& self) {
   while (self.lent_ && self.lent_to_ == 0) {
     if (*self.lent_ + 1 >= self.parts_.spec.deltas.size() || self.relock(*self.lent_)) {
@@ -286,7 +302,8 @@ Status Operations::grow_lower(image::Delta& into) const {
   return into.size_sectors() < size ? image::grow_image(into, size) : Status{};
 }
 
-/// All levels under the top, the last of them for writing; it is made as large as the device, which is why the device has to be held.
+/// All levels under the top, the last of them for writing; it is made as large as the device, which is why
+/// the device has to be held.
 Result<std::vector<image::Delta>> Operations::open_merge(ChainState& next) {
   const std::size_t into = next.deltas.size() - 2;
   next.deltas[into].read_only = false;
@@ -314,14 +331,16 @@ Result<std::vector<image::Delta>> Operations::open_merge(ChainState& next) {
 void Operations::restore_lower() {
   const std::vector<control::DeltaSpec> below(parts_.spec.deltas.begin(), parts_.spec.deltas.end() - 1);
   Result<std::vector<image::Delta>> lower = open_lower(below);
-  const Status restored = lower ? parts_.device.reopen(*std::move(lower), false, parts_.map.memory()) : fail(lower.error());
+  const Status restored =
+      lower ? parts_.device.reopen(*std::move(lower), false, parts_.map.memory()) : fail(lower.error());
   if (!restored) log_error("the lower levels could not be opened again: {}", restored.error().message());
 }
 
 Operations::Job Operations::report_merge(Operations& self) {
   while (!self.merging_.empty()) {
     const std::string event = control::encode_maintenance(self.state());
-    for (const control::Call& call : self.merging_) self.replies_.event(call, event);
+    for (const control::Call& call : self.merging_)
+      self.replies_.event(call, event);
     co_await io::TimeoutAwaiter(self.parts_.ring, kReportPauseNs);
   }
 }
@@ -331,7 +350,8 @@ Operations::Job Operations::merge_top(Operations& self, control::Call call, Chan
   self.merge_commit_ = change.commit;
   self.merging_.push_back(std::move(call));
   Status status;
-  if (self.parts_.spec.deltas.size() < 2) status = fail(ExitCode::Param, "There is nothing below the top to merge it into");
+  if (self.parts_.spec.deltas.size() < 2)
+    status = fail(ExitCode::Param, "There is nothing below the top to merge it into");
   if (status && !device.merging()) {
     status = held(co_await device.hold());
     if (status) {
@@ -376,7 +396,8 @@ Operations::Job Operations::merge_top(Operations& self, control::Call call, Chan
   }
   device.end();
   if (!status) log_error("merge_top: {}", status.error().message());
-  for (const control::Call& waiting : std::exchange(self.merging_, {})) self.replies_.result(waiting, status);
+  for (const control::Call& waiting : std::exchange(self.merging_, {}))
+    self.replies_.result(waiting, status);
 }
 
 // --- growing
@@ -384,23 +405,27 @@ Operations::Job Operations::merge_top(Operations& self, control::Call call, Chan
 Status Operations::check_growth(std::uint64_t size_sectors) const {
   const std::uint64_t cluster = parts_.device.cluster_bytes() / kSectorSize;
   if (size_sectors % cluster != 0) {
-    return fail(ExitCode::Param, "The size must be a multiple of the cluster size, " + std::to_string(cluster) + " sectors");
+    return fail(ExitCode::Param,
+                "The size must be a multiple of the cluster size, " + std::to_string(cluster) + " sectors");
   }
   const std::uint64_t now = parts_.device.size_bytes() / kSectorSize;
   if (size_sectors > now && !parts_.transport.info().can_resize) {
     return fail(ExitCode::DeviceIoctl,
-                "This kernel can't resize a ublk device while it runs: unmount it first, or mount it with --transport fuse");
+                "This kernel can't resize a ublk device while it runs: unmount it first, or mount it with "
+                "--transport fuse");
   }
   TRY(check_file_size_limit(size_sectors * kSectorSize, parts_.device.cluster_bytes()));
   // The same: who asks does not know yet that a worker which died had come so far.
   if (size_sectors >= now) return {};
-  return fail(ExitCode::Param, "Incorrect new size specified " + std::to_string(size_sectors) + " current size " + std::to_string(now));
+  return fail(ExitCode::Param, "Incorrect new size specified " + std::to_string(size_sectors) +
+                                   " current size " + std::to_string(now));
 }
 
-/// The held device's top file, through a second descriptor: what the engine knows of it is read anew afterwards.
+/// The held device's top file, through a second descriptor: what the engine knows of it is read anew
+/// afterwards.
 Status Operations::grow_top(std::uint64_t size_sectors) {
   const control::DeltaSpec& spec = parts_.spec.deltas.back();
-  std::unique_ptr<io::PosixFile> file = TRY(parts_.files.open(spec.path, true, false));
+  std::unique_ptr<io::PosixFile> file = TRY(parts_.files.open(spec.path, true, false, FileRole::Level));
   if (!file->same_file(posix_file(parts_.device.delta(parts_.spec.deltas.size() - 1)))) {
     return fail(ExitCode::Open, spec.path + " is not the file that the device writes any more");
   }
@@ -414,8 +439,8 @@ Status Operations::grow_top(std::uint64_t size_sectors) {
   return image::grow_image(top, size_sectors);
 }
 
-/// A raw file that did not become larger for good is as long as it was. Other images have the new size once their header says so, and
-/// the device follows.
+/// A raw file that did not become larger for good is as long as it was. Other images have the new size once
+/// their header says so, and the device follows.
 void Operations::undo_growth() const {
   if (parts_.spec.deltas.back().kind != control::ImageKind::Raw) return;
   io::PosixFile& file = posix_file(parts_.device.delta(parts_.spec.deltas.size() - 1));
@@ -426,7 +451,8 @@ void Operations::undo_growth() const {
 Operations::Job Operations::grow(Operations& self, control::Call call, Change change) {
   engine::Device& device = self.parts_.device;
   const std::uint64_t old_bytes = device.size_bytes();
-  const std::vector<control::DeltaSpec> below(self.parts_.spec.deltas.begin(), self.parts_.spec.deltas.end() - 1);
+  const std::vector<control::DeltaSpec> below(self.parts_.spec.deltas.begin(),
+                                              self.parts_.spec.deltas.end() - 1);
   Status status = self.check_growth(change.size_sectors);
   Result<std::vector<image::Delta>> lower = self.open_lower(below);
   if (status && !lower) status = fail(lower.error());
@@ -435,8 +461,10 @@ Operations::Job Operations::grow(Operations& self, control::Call call, Change ch
     self.finish(call, status);
     co_return;
   }
-  // Room for the larger map before a file changes: without it the device could not go on with what the file is by then.
-  status = self.parts_.map.grow(engine::Device::map_bytes(change.size_sectors * kSectorSize, device.cluster_bytes()));
+  // Room for the larger map before a file changes: without it the device could not go on with what the file
+  // is by then.
+  status = self.parts_.map.grow(
+      engine::Device::map_bytes(change.size_sectors * kSectorSize, device.cluster_bytes()));
   if (status) status = device.seal_top();
   if (status) status = self.grow_top(change.size_sectors);
   ChainState next = self.current();

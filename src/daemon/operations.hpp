@@ -1,6 +1,7 @@
-// Operations that change the levels or the size of the running device: push_delta, merge_top, lend, set_lower, grow. Each is a
-// coroutine on the ring's thread, one at a time. What makes a change true is the commit point, which the guardian passes while
-// the device stands still: it knows the chain from then on, whatever happens to this process.
+// Operations that change the levels or the size of the running device: push_delta, merge_top, lend,
+// set_lower, grow. Each is a coroutine on the ring's thread, one at a time. What makes a change true is the
+// commit point, which the guardian passes while the device stands still: it knows the chain from then on,
+// whatever happens to this process.
 #pragma once
 
 #include <coroutine>
@@ -34,7 +35,7 @@ class Operations {
     LiveMap& map;
     Channel& guardian;
     FileSource& files;
-    control::AttachSpec spec;  ///< of the running device; kept up to date
+    control::AttachSpec spec;              ///< of the running device; kept up to date
     std::optional<std::size_t> lent = {};  ///< by a predecessor
   };
   /// How answers leave; called on the ring's thread.
@@ -82,7 +83,8 @@ class Operations {
   Status grow_top(std::uint64_t size_sectors);
   void undo_growth() const;
   Status check_growth(std::uint64_t size_sectors) const;
-  Result<std::vector<image::Delta>> open_lower(const std::vector<control::DeltaSpec>& lower) const;
+  Result<std::vector<image::Delta>> open_lower(const std::vector<control::DeltaSpec>& lower,
+                                               FileRole role = FileRole::Level) const;
   bool relock(std::size_t level);
   void level_is_back();
   void restore_lower();
@@ -90,12 +92,12 @@ class Operations {
 
   Parts parts_;
   Replies replies_;
-  std::coroutine_handle<> asking_;      ///< waits for the guardian
+  std::coroutine_handle<> asking_;  ///< waits for the guardian
   std::optional<Status> answered_;
   std::vector<control::Call> merging_;  ///< who waits for the end of the merge
   control::CommitPoint merge_commit_;   ///< of the last who asked
   std::optional<std::size_t> lent_;
-  std::uint64_t lent_to_ = 0;           ///< connection; 0: the borrower's has ended, and take_back() runs
+  std::uint64_t lent_to_ = 0;  ///< connection; 0: the borrower's has ended, and take_back() runs
 };
 
 }  // namespace ploop::daemon

@@ -45,14 +45,18 @@ TEST(ServerMessage, ComesBackAsItWas) {
     EXPECT_EQ(decode_server(encode_server(message)).value(), message);
   }
   EXPECT_EQ(decode_server("{}").error().code, ExitCode::Protocol);
-  EXPECT_EQ(decode_server(R"({"queues":70000,"depth":1,"max_transfer":1,"user_copy":false,"can_resize":false,"generation":0})").error().code,
-            ExitCode::Protocol);
+  EXPECT_EQ(
+      decode_server(
+          R"({"queues":70000,"depth":1,"max_transfer":1,"user_copy":false,"can_resize":false,"generation":0})")
+          .error()
+          .code,
+      ExitCode::Protocol);
 }
 
 /// After an upgrade the keeper is still the older program's.
 TEST(ServerMessage, OfAKeeperThatKnowsNoZeroCopyIsUnderstood) {
-  const auto message =
-      decode_server(R"({"queues":1,"depth":8,"max_transfer":4096,"user_copy":true,"can_resize":true,"generation":3})");
+  const auto message = decode_server(
+      R"({"queues":1,"depth":8,"max_transfer":4096,"user_copy":true,"can_resize":true,"generation":3})");
   EXPECT_EQ(message.value().geometry.path, transport::ublk::DataPath::UserCopy);
 }
 
@@ -73,7 +77,8 @@ TEST(ChooseTransport, AutoIsUblkExactlyWhereUblkCanBeHad) {
   }
 }
 
-/// What was asked for by name is what it becomes, or an error that says why; never something else in its place.
+/// What was asked for by name is what it becomes, or an error that says why; never something else in its
+/// place.
 TEST(ChooseTransport, AWayOfCopyingThatTheKernelLacksIsRefused) {
   for (const std::string_view name : {"ublk:user-copy", "ublk:zero-copy"}) {
     EXPECT_TRUE(is_ublk(name));
@@ -108,8 +113,10 @@ TEST(Channel, ClaimedDescriptorThatDidNotComeIsRefused) {
 
 TEST(StoppedCall, IsFoundInTheKernelsRecord) {
   const std::string_view record =
-      "5,2101,13131413641,-;audit: type=1326 audit(1795278068.116:10): auid=4294967295 uid=0 gid=0 ses=4294967295 pid=27598 "
-      "comm=\"ploopd\" exe=\"/usr/libexec/ploop/ploopd\" sig=31 arch=c000003e syscall=88 compat=0 ip=0x7fcd0731f829 code=0x80000000\n";
+      "5,2101,13131413641,-;audit: type=1326 audit(1795278068.116:10): auid=4294967295 uid=0 gid=0 "
+      "ses=4294967295 pid=27598 "
+      "comm=\"ploopd\" exe=\"/usr/libexec/ploop/ploopd\" sig=31 arch=c000003e syscall=88 compat=0 "
+      "ip=0x7fcd0731f829 code=0x80000000\n";
   EXPECT_EQ(stopped_call_in(record, 27598), 88);
   EXPECT_EQ(stopped_call_in(record, 2759), -1) << "another process";
   EXPECT_EQ(stopped_call_in("6,1,2,-;loop0: detected pid=27598 syscall=88", 27598), -1) << "another kind";
@@ -141,7 +148,10 @@ class AdminTest : public testing::Test {
     admin_.add_to(fds);
     if (::poll(fds.data(), fds.size(), 100) <= 0) return;
     admin_.handle(
-        fds, [this](std::uint64_t connection, const control::Request& request) { asked_.emplace_back(connection, request); },
+        fds,
+        [this](std::uint64_t connection, const control::Request& request) {
+          asked_.emplace_back(connection, request);
+        },
         [this](std::uint64_t connection) { closed_.push_back(connection); });
   }
   static std::string line_of(const Fd& socket) {

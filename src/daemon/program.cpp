@@ -59,7 +59,7 @@ void log_to_stderr(const char* who) {
 void leave_caller() {
   ::setsid();
   raise_limits();  // before the first file is written
-  ::umask(022);  // what the device's directory is made with
+  ::umask(022);    // what the device's directory is made with
   if (::chdir("/") != 0) log_error("chdir: {}", errno);
   ::close_range(STDERR_FILENO + 1, ~0u, 0);
   // A closed standard descriptor would be taken by the next file that is opened.
@@ -92,7 +92,8 @@ std::optional<Number> whole_number(std::string_view text, int base) {
   return number;
 }
 
-/// In a process that was a guardian before and executed this program, or in a child of one that rehearses it; `file` has what it left.
+/// In a process that was a guardian before and executed this program, or in a child of one that rehearses it;
+/// `file` has what it left.
 int run_resumed(std::string_view file, Resume how, const char* version) {
   const auto read_and_close = [](Fd text) { return read_handover(text.get()); };
   const Result<std::string> read = read_and_close(Fd{whole_number<int>(file, 10).value_or(-1)});
@@ -106,8 +107,9 @@ int run_resumed(std::string_view file, Resume how, const char* version) {
   return guardian.resume(*handover);
 }
 
-/// For who cleans up after a guardian and a keeper that were killed: the device with this mark, and the kernel's number "" or this one,
-/// goes. Status Busy: it has I/O errors only, and goes with the last of those who use it.
+/// For who cleans up after a guardian and a keeper that were killed: the device with this mark, and the
+/// kernel's number "" or this one, goes. Status Busy: it has I/O errors only, and goes with the last of those
+/// who use it.
 int run_remove_ublk(std::string_view mark, std::string_view number) {
   const auto token = whole_number<std::uint64_t>(mark, 16);
   const auto id = whole_number<std::uint32_t>(number, 10);
@@ -124,7 +126,8 @@ int run_program(int argc, char** argv, const char* version) {
   if (argument == "--help") return std::fputs(kHelp, stdout) < 0;
   if (argument == "--version") return std::printf("ploopd %s\n", version) < 0;
   if (argument == "--can-take-over") return answer_can_take_over(STDIN_FILENO, STDOUT_FILENO, version);
-  if (argument == "remove-ublk" && (argc == 3 || argc == 4)) return run_remove_ublk(argv[2], argc == 4 ? argv[3] : "");
+  if (argument == "remove-ublk" && (argc == 3 || argc == 4))
+    return run_remove_ublk(argv[2], argc == 4 ? argv[3] : "");
   const bool worker = argument == "worker" && argc == 2;
   const bool rehearsed = argument == "resume" && argc == 4 && std::string_view(argv[3]) == "rehearsal";
   const bool resumed = argument == "resume" && argc == 3;
@@ -132,12 +135,14 @@ int run_program(int argc, char** argv, const char* version) {
     std::fputs("ploopd: unknown argument; see --help\n", stderr);
     return static_cast<int>(ExitCode::Param);
   }
-  // Started through /proc/self/exe a process is called "exe", through a descriptor it has its number for a name.
+  // Started through /proc/self/exe a process is called "exe", through a descriptor it has its number for a
+  // name.
   ::prctl(PR_SET_NAME, "ploopd");
   log_to_stderr(worker ? "worker" : "guardian");
   expect_children();
   try {
-    if (resumed || rehearsed) return run_resumed(argv[2], resumed ? Resume::Really : Resume::Rehearsal, version);
+    if (resumed || rehearsed)
+      return run_resumed(argv[2], resumed ? Resume::Really : Resume::Rehearsal, version);
     return worker ? run_worker() : run_guardian(version);
   } catch (const std::bad_alloc&) {
     log_error("out of memory");

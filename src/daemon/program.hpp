@@ -1,4 +1,5 @@
-// The program ploopd: what its arguments mean. Apart from main() so that tests can build programs with other versions and manners.
+// The program ploopd: what its arguments mean. Apart from main() so that tests can build programs with other
+// versions and manners.
 #pragma once
 
 namespace ploop::daemon {

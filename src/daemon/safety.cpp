@@ -58,7 +58,8 @@ void raise(Resource resource, rlim_t wanted) {
 void protect_process() {
   ::signal(SIGPIPE, SIG_IGN);
   ::umask(022);  // `list` is for everybody; what is not gets its mode explicitly
-  if (::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) != 0) log(LogLevel::Detail, "PR_SET_IO_FLUSHER: {}", std::strerror(errno));
+  if (::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) != 0)
+    log(LogLevel::Detail, "PR_SET_IO_FLUSHER: {}", std::strerror(errno));
   const Result<Fd> score = open_file("/proc/self/oom_score_adj", 01);
   if (!score || !write_all(score->get(), std::string_view("-1000"), "oom_score_adj")) {
     log(LogLevel::Detail, "Can't lower the out-of-memory score");
@@ -75,8 +76,11 @@ void lock_memory(bool unlimited) {
 
 void raise_limits() {
   // A limit that can't be raised is an error where it strikes, and kills nobody.
-  for (const int signal : {SIGXFSZ, SIGXCPU}) ::signal(signal, SIG_IGN);
-  for (const Resource resource : {RLIMIT_FSIZE, RLIMIT_CPU, RLIMIT_AS, RLIMIT_DATA, RLIMIT_MEMLOCK, RLIMIT_NPROC}) raise(resource, RLIM_INFINITY);
+  for (const int signal : {SIGXFSZ, SIGXCPU})
+    ::signal(signal, SIG_IGN);
+  for (const Resource resource :
+       {RLIMIT_FSIZE, RLIMIT_CPU, RLIMIT_AS, RLIMIT_DATA, RLIMIT_MEMLOCK, RLIMIT_NPROC})
+    raise(resource, RLIM_INFINITY);
   raise(RLIMIT_NOFILE, kManyFiles);
   raise(RLIMIT_STACK, kUsualStack);
   rlimit files{};
@@ -88,8 +92,9 @@ Status check_file_size_limit(std::uint64_t disk_bytes, std::uint64_t cluster_byt
   const std::uint64_t bytes = disk_bytes + disk_bytes / 1024 + 4 * cluster_bytes;
   if (largest_file == RLIM_INFINITY || largest_file >= bytes) return {};
   return fail(errno_error(ExitCode::System, EFBIG,
-                          "The image can need " + std::to_string(bytes) + " bytes, but files may not become larger than " +
-                              std::to_string(largest_file) + " bytes (ulimit -f)"));
+                          "The image can need " + std::to_string(bytes) +
+                              " bytes, but files may not become larger than " + std::to_string(largest_file) +
+                              " bytes (ulimit -f)"));
 }
 
 void raise_priority() {
@@ -101,6 +106,8 @@ void raise_priority() {
   ::syscall(SYS_ioprio_set, kProcess, 0, 0);
 }
 
-bool die_with_parent(int parent) { return ::prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && ::getppid() == parent; }
+bool die_with_parent(int parent) {
+  return ::prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && ::getppid() == parent;
+}
 
 }  // namespace ploop::daemon

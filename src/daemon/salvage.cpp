@@ -2,13 +2,15 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "base/log.hpp"
 #include "base/subprocess.hpp"
-#include "daemon/images.hpp"
 #include "daemon/file_source.hpp"
+#include "daemon/images.hpp"
 #include "daemon/live_map.hpp"
 #include "daemon/sandbox.hpp"
 #include "engine/device.hpp"
@@ -21,14 +23,26 @@ namespace {
 constexpr unsigned kChildLimitSeconds = 120;
 constexpr unsigned kRingDepth = 64;
 
+/// What the guardian has open is none of the child's business. Nothing is closed twice: the process ends
+/// without destructors.
+void close_all_but(std::vector<int> kept) {
+  std::ranges::sort(kept);
+  auto first = static_cast<unsigned>(STDERR_FILENO) + 1;
+  for (const int fd : kept) {
+    const auto number = static_cast<unsigned>(std::max(fd, 0));
+    if (number > first) ::close_range(first, number - 1, 0);
+    first = std::max(first, number + 1);
+  }
+  ::close_range(first, ~0u, 0);
+}
+
 /// In the child: descriptors first, then the sandbox, and only then a byte of an image.
-Status salvage_confined(const control::AttachSpec& spec, const Fd& map) {
-  // What the guardian has open is none of its business. Nothing is closed twice: the process ends without destructors.
-  const auto map_fd = static_cast<unsigned>(map.get());
-  if (map_fd > STDERR_FILENO + 1) ::close_range(STDERR_FILENO + 1, map_fd - 1, 0);
-  ::close_range(map_fd + 1, ~0u, 0);
+Status salvage_confined(const control::AttachSpec& spec, LevelFiles& levels, const Fd& map) {
+  std::vector<int> kept = levels.descriptors();
+  kept.push_back(map.get());
+  close_all_but(std::move(kept));
   const auto ring = TRY(io::UringRing::create(kRingDepth, io::UringRing::Start::Disabled));
-  PreparedFiles files = TRY(PreparedFiles::open_all(spec));
+  PreparedFiles files = TRY(PreparedFiles::open_all(spec, levels));
   SandboxOptions options;
   options.ring = ring.get();
   options.required = spec.require_sandbox;
@@ -51,12 +65,12 @@ Status salvage(io::UringRing& ring, FileSource& files, const control::AttachSpec
   return device->close();
 }
 
-Status salvage_in_child(const control::AttachSpec& spec, const Fd& map) {
+Status salvage_in_child(const control::AttachSpec& spec, LevelFiles& levels, const Fd& map) {
   const pid_t pid = ::fork();
   if (pid < 0) return fail_errno(ExitCode::System, "fork");
   if (pid == 0) {
     ::alarm(kChildLimitSeconds);
-    const Status done = salvage_confined(spec, map);
+    const Status done = salvage_confined(spec, levels, map);
     if (!done) log_error("{}", done.error().message());
     ::_exit(done ? 0 : 1);
   }

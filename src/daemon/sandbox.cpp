@@ -18,7 +18,8 @@ void note(SandboxReport& report, const char* part, const Status& status) {
 Status check_required(const SandboxReport& report) {
   if (report.missing.empty()) return {};
   std::string text = "The sandbox can't be had on this system";
-  for (const std::string& part : report.missing) text += "; " + part;
+  for (const std::string& part : report.missing)
+    text += "; " + part;
   return fail(ExitCode::System, text + "; without --require-sandbox the device runs with the rest of it");
 }
 

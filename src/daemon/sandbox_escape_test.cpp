@@ -1,5 +1,6 @@
-// Every way out of the sandbox that comes to mind, one child each. A confined child either dies of SIGSYS or gets an error; and where
-// it does no harm, the same attempt without the sandbox succeeds, so that an attempt that can't work does not count.
+// Every way out of the sandbox that comes to mind, one child each. A confined child either dies of SIGSYS or
+// gets an error; and where it does no harm, the same attempt without the sandbox succeeds, so that an attempt
+// that can't work does not count.
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/keyctl.h>
@@ -345,7 +346,8 @@ class Escape : public testing::TestWithParam<Attempt> {
  protected:
   void SetUp() override {
     static const bool possible = can_have("seccomp") && can_have("ring");
-    if (!possible) GTEST_SKIP() << "this system or this build has no system call filter or no restricted rings";
+    if (!possible)
+      GTEST_SKIP() << "this system or this build has no system call filter or no restricted rings";
   }
 };
 

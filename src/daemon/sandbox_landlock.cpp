@@ -1,4 +1,5 @@
-// By system calls and numbers, because the library's headers may be older than the kernel the program runs on.
+// By system calls and numbers, because the library's headers may be older than the kernel the program runs
+// on.
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -26,7 +27,9 @@ struct RulesetAttributes {
 
 constexpr std::uint32_t kAskVersion = 1;
 
-constexpr std::uint64_t bits(unsigned count) { return (std::uint64_t{1} << count) - 1; }
+constexpr std::uint64_t bits(unsigned count) {
+  return (std::uint64_t{1} << count) - 1;
+}
 
 /// All that version `abi` of the interface can take away.
 RulesetAttributes everything(long abi) {
@@ -55,7 +58,8 @@ Status forbid_files() {
   const Fd rules{static_cast<int>(::syscall(SYS_landlock_create_ruleset, &all, known_bytes(abi), 0))};
   if (!rules) return fail_errno(ExitCode::System, "make a rule set");
   // No rule is added: everything it handles is forbidden. What is open stays usable.
-  if (::syscall(SYS_landlock_restrict_self, rules.get(), 0) != 0) return fail_errno(ExitCode::System, "restrict this process");
+  if (::syscall(SYS_landlock_restrict_self, rules.get(), 0) != 0)
+    return fail_errno(ExitCode::System, "restrict this process");
   return {};
 }
 

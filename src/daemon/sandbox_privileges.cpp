@@ -12,9 +12,11 @@
 namespace ploop::daemon::sandbox {
 namespace {
 
-/// Root gets no capability back by executing a program or changing its user, and nothing of this can be undone.
-constexpr unsigned long kSecureBits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP | SECBIT_NO_SETUID_FIXUP_LOCKED |
-                                      SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
+/// Root gets no capability back by executing a program or changing its user, and nothing of this can be
+/// undone.
+constexpr unsigned long kSecureBits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |
+                                      SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED |
+                                      SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
 
 bool limit(decltype(RLIMIT_CORE) resource, rlim_t value) {
   const rlimit both{value, value};
@@ -24,7 +26,8 @@ bool limit(decltype(RLIMIT_CORE) resource, rlim_t value) {
 /// Capabilities above the last one the kernel knows don't exist.
 Status empty_bounding_set() {
   for (unsigned long capability = 0; ::prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; ++capability) {
-    if (::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0) return fail_errno(ExitCode::System, "empty the bounding set");
+    if (::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0)
+      return fail_errno(ExitCode::System, "empty the bounding set");
   }
   return {};
 }
@@ -41,7 +44,8 @@ Status clear_capabilities() {
 
 bool set_limits() {
   limit(RLIMIT_CORE, 0);
-  // Not 0: that would also leave io_uring without threads for what it can't do at once. One process is what this is already.
+  // Not 0: that would also leave io_uring without threads for what it can't do at once. One process is what
+  // this is already.
   limit(RLIMIT_NPROC, 1);
   // The device may grow.
   return limit(RLIMIT_MEMLOCK, RLIM_INFINITY);
@@ -49,12 +53,14 @@ bool set_limits() {
 
 Status drop_privileges() {
   ::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-  // These two need a capability. Who has none has nothing to lose by executing a program either, with what follows.
+  // These two need a capability. Who has none has nothing to lose by executing a program either, with what
+  // follows.
   const bool privileged = ::prctl(PR_SET_SECUREBITS, kSecureBits, 0, 0, 0) == 0;
   if (privileged) TRY(empty_bounding_set());
   TRY(clear_capabilities());
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return fail_errno(ExitCode::System, "set no_new_privs");
-  if (!kSanitized && ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return fail_errno(ExitCode::System, "forbid dumps");
+  if (!kSanitized && ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
+    return fail_errno(ExitCode::System, "forbid dumps");
   return {};
 }
 

@@ -1,4 +1,5 @@
-// What must still work inside, and that each layer holds by itself. The ways out are in sandbox_escape_test.cpp.
+// What must still work inside, and that each layer holds by itself. The ways out are in
+// sandbox_escape_test.cpp.
 #include "daemon/sandbox.hpp"
 
 #include <fcntl.h>
@@ -77,7 +78,8 @@ TEST(Sandbox, ConfinesEveryThread) {
   for (auto status : threads) {
     EXPECT_EQ(status["NoNewPrivs"], "1");
     EXPECT_EQ(status["Seccomp"], filtered ? "2" : "0");
-    for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapAmb"}) EXPECT_EQ(status[set], "0000000000000000") << set;
+    for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapAmb"})
+      EXPECT_EQ(status[set], "0000000000000000") << set;
     if (::geteuid() == 0) {
       EXPECT_EQ(status["CapBnd"], "0000000000000000");
     }
@@ -94,7 +96,9 @@ TEST(Sandbox, SaysWhatItConsistsOf) {
     for (const std::string& part : report->missing) {
       static_cast<void>(!::write(STDERR_FILENO, (part + "\n").data(), part.size() + 1));
     }
-    return report->in_force.size() + report->missing.size() == 4 && report->in_force.front() == "capabilities" ? 0 : -1;
+    return report->in_force.size() + report->missing.size() == 4 && report->in_force.front() == "capabilities"
+               ? 0
+               : -1;
   });
   EXPECT_EQ(describe_status(status), "success");
 }
@@ -119,7 +123,9 @@ long work(const Captive& c) {
   };
   step(::pwrite(c.file, bytes, sizeof bytes, 0) == sizeof bytes, 0);
   step(::pread(c.file, bytes, sizeof bytes, 0) == sizeof bytes, 1);
-  step(::ftruncate(c.file, 1 << 20) == 0 && ::fallocate(c.file, 0, 0, 1 << 20) == 0 && ::fdatasync(c.file) == 0, 2);
+  step(::ftruncate(c.file, 1 << 20) == 0 && ::fallocate(c.file, 0, 0, 1 << 20) == 0 &&
+           ::fdatasync(c.file) == 0,
+       2);
   struct flock lock {};
   lock.l_type = F_WRLCK;
   step(::fcntl(c.file, F_OFD_SETLK, &lock) == 0, 3);
@@ -147,7 +153,8 @@ long work(const Captive& c) {
   } flag;
   flag.finished = [](io::Completion* f) { static_cast<Flag*>(f)->done = true; };
   c.ring->submit_poll(c.socket, POLLOUT, &flag);
-  while (!flag.done) c.ring->run_once(true);
+  while (!flag.done)
+    c.ring->run_once(true);
   step((flag.result & POLLOUT) != 0, 10);
   std::this_thread::sleep_for(std::chrono::milliseconds(2));
   const std::time_t now = std::time(nullptr);
@@ -198,7 +205,8 @@ TEST(SandboxLayer, LimitsLeaveRoomForTheMap) {
     ::getrlimit(RLIMIT_CORE, &core);
     return ::mlock(memory, 16 << 20) == 0 && core.rlim_max == 0 ? 0 : -1;
   });
-  if (WIFEXITED(status) && WEXITSTATUS(status) == kNoSandbox) GTEST_SKIP() << "the limit of locked memory can't be raised here";
+  if (WIFEXITED(status) && WEXITSTATUS(status) == kNoSandbox)
+    GTEST_SKIP() << "the limit of locked memory can't be raised here";
   EXPECT_EQ(describe_status(status), "success");
 }
 

@@ -33,10 +33,11 @@ struct Captive {
 
 /// How a child ended.
 inline constexpr int kSucceeded = 0;
-inline constexpr int kRefused = 10;   ///< the call gave an error
+inline constexpr int kRefused = 10;    ///< the call gave an error
 inline constexpr int kNoSandbox = 11;  ///< the child could not be set up
 
-/// Runs `attempt` in a child, in the sandbox when `confined`; gives the status of waitpid(). The attempt's result is that of a system call.
+/// Runs `attempt` in a child, in the sandbox when `confined`; gives the status of waitpid(). The attempt's
+/// result is that of a system call.
 inline int run_child(bool confined, const std::function<long(const Captive&)>& attempt) {
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();

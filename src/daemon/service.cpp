@@ -69,38 +69,45 @@ struct Service::Idle {
   void await_resume() const noexcept {}
 };
 
-Service::Service(io::UringRing& ring, engine::Device& device, Channel& guardian, CommandInbox& inbox, Operations::Parts working)
+Service::Service(io::UringRing& ring, engine::Device& device, Channel& guardian, CommandInbox& inbox,
+                 Operations::Parts working)
     : ring_(ring),
       device_(device),
       tracking_(device),
-      shrinking_(device, [this](const control::Call& call, const Result<std::string>& result) { reply(call, result); }),
+      shrinking_(device, [this](const control::Call& call,
+                                const Result<std::string>& result) { reply(call, result); }),
       guardian_(guardian),
       inbox_(inbox),
-      operations_(std::move(working), {[this](const control::Call& call, const Status& status) { answer(call, status); },
-                                       [this](const control::Call& call, const std::string& event) {
-                                         inbox_.reply(call, control::encode_event(call.request.id, event));
-                                       }}) {
+      operations_(std::move(working),
+                  {[this](const control::Call& call, const Status& status) { answer(call, status); },
+                   [this](const control::Call& call, const std::string& event) {
+                     inbox_.reply(call, control::encode_event(call.request.id, event));
+                   }}) {
   tasks_ = {serve_commands(*this).handle, serve_guardian(*this).handle, serve_flushes(*this).handle};
 }
 
 Service::~Service() {
   inbox_.stop();
-  for (const std::coroutine_handle<> task : tasks_) task.destroy();
+  for (const std::coroutine_handle<> task : tasks_)
+    task.destroy();
 }
 
 Service::Endless Service::serve_commands(Service& self) {
   for (;;) {
     Readable readable(self.ring_, self.inbox_.fd());
-    [[maybe_unused]] const int ready = co_await readable;  // whatever it says, the read that follows finds out
+    [[maybe_unused]] const int ready =
+        co_await readable;  // whatever it says, the read that follows finds out
     std::vector<control::Call> calls = self.inbox_.take();
-    for (control::Call& call : calls) self.run_command(std::move(call));
+    for (control::Call& call : calls)
+      self.run_command(std::move(call));
   }
 }
 
 Service::Endless Service::serve_guardian(Service& self) {
   for (;;) {
     Readable readable(self.ring_, self.guardian_.fd());
-    [[maybe_unused]] const int ready = co_await readable;  // whatever it says, the read that follows finds out
+    [[maybe_unused]] const int ready =
+        co_await readable;  // whatever it says, the read that follows finds out
     // The end of the guardian kills this process; until that has happened there is nothing to do.
     if (!self.guardian_.receive()) ::_exit(1);
     while (std::optional<Result<Message>> message = self.guardian_.next()) {
@@ -122,7 +129,8 @@ Service::Endless Service::serve_flushes(Service& self) {
     const int result = co_await self.device_.execute(request);
     Status status;
     if (result < 0) status = fail(errno_error(ExitCode::Fsync, -result, "flush"));
-    for (const control::Call& call : calls) self.answer(call, status);
+    for (const control::Call& call : calls)
+      self.answer(call, status);
   }
 }
 
@@ -135,7 +143,8 @@ void Service::run_command(control::Call call) {
   const std::string& method = call.request.method;
   if (method == "ping") return answer(call, {});
   if (method == "stats") {
-    return inbox_.reply(call, control::encode_result(call.request.id, control::encode_stats(collect(device_))));
+    return inbox_.reply(call,
+                        control::encode_result(call.request.id, control::encode_stats(collect(device_))));
   }
   if (Tracking::handles(method)) {
     return reply(call, tracking_.run(call));
@@ -190,8 +199,8 @@ void Service::on_guardian(const Message& message) {
   }
 }
 
-/// Another program takes over when the requests in progress are answered. What a command has begun by then would be lost, so there may
-/// be none.
+/// Another program takes over when the requests in progress are answered. What a command has begun by then
+/// would be lost, so there may be none.
 void Service::retire() {
   std::string_view occupied = operations_.occupied_by();
   if (occupied.empty() && !inbox_.pause()) occupied = "a command is connected";
@@ -204,15 +213,16 @@ void Service::retire() {
 
 void Service::answer(const control::Call& call, const Status& status) {
   inbox_.reply(call, status ? control::encode_result(call.request.id, "{}")
-                              : control::encode_error(call.request.id, status.error()));
+                            : control::encode_error(call.request.id, status.error()));
 }
 
 void Service::reply(const control::Call& call, const Result<std::string>& result) {
   inbox_.reply(call, result ? control::encode_result(call.request.id, *result)
-                              : control::encode_error(call.request.id, result.error()));
+                            : control::encode_error(call.request.id, result.error()));
 }
 
-/// Nothing runs the ring any more. A disk that the keeper stops ends before the guardian has passed on what it said about that.
+/// Nothing runs the ring any more. A disk that the keeper stops ends before the guardian has passed on what
+/// it said about that.
 void Service::hear_released() {
   while (!detaching_.empty() && !released_) {
     const Result<Message> message = guardian_.wait(kReleasedTimeoutMs);
@@ -224,7 +234,8 @@ void Service::hear_released() {
 void Service::finish(const Status& closed) {
   hear_released();
   const Status& result = written_back_ ? closed : written_back_;
-  for (const control::Call& call : std::exchange(detaching_, {})) answer(call, result);
+  for (const control::Call& call : std::exchange(detaching_, {}))
+    answer(call, result);
   inbox_.stop();
 }
 

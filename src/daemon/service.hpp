@@ -1,5 +1,5 @@
-// What the worker does besides serving requests: commands from the control socket and messages from the guardian. Both arrive
-// on the ring's thread, in coroutines of their own.
+// What the worker does besides serving requests: commands from the control socket and messages from the
+// guardian. Both arrive on the ring's thread, in coroutines of their own.
 #pragma once
 
 #include <coroutine>
@@ -22,14 +22,16 @@ namespace ploop::daemon {
 class Service {
  public:
   /// Serves what comes in; all of the parts stay the caller's.
-  Service(io::UringRing& ring, engine::Device& device, Channel& guardian, CommandInbox& inbox, Operations::Parts working);
+  Service(io::UringRing& ring, engine::Device& device, Channel& guardian, CommandInbox& inbox,
+          Operations::Parts working);
   ~Service();
   Service(const Service&) = delete;
   Service& operator=(const Service&) = delete;
 
   /// Another worker goes on with the device: answers what is due and takes no more commands.
   void leave() { inbox_.stop(); }
-  /// The device is gone and its images are closed with this result: answers who asked for the detach, and ends.
+  /// The device is gone and its images are closed with this result: answers who asked for the detach, and
+  /// ends.
   void finish(const Status& closed);
 
  private:
@@ -56,10 +58,10 @@ class Service {
   std::vector<control::Call> early_;  ///< asked for the state before it was known
   std::vector<control::Call> flushing_;
   std::vector<control::Call> detaching_;
-  std::coroutine_handle<> flusher_;   ///< set while it has nothing to do
-  std::string state_;                 ///< text of the device state, "" until attached
-  bool released_ = false;             ///< the guardian said so
-  Status written_back_;               ///< what the keeper said about the page cache
+  std::coroutine_handle<> flusher_;  ///< set while it has nothing to do
+  std::string state_;                ///< text of the device state, "" until attached
+  bool released_ = false;            ///< the guardian said so
+  Status written_back_;              ///< what the keeper said about the page cache
   Operations operations_;
   std::vector<std::coroutine_handle<>> tasks_;
 };

@@ -19,7 +19,9 @@ Status compact_status(int result) {
   if (result == -EROFS) return fail(ExitCode::Param, "The device is read-only");
   if (result == -EBUSY) return fail(ExitCode::Busy, "The device is busy with another operation");
   if (result == -ENOSPC || result == -EDQUOT) {
-    return fail(errno_error(ExitCode::Reloc, -result, "Moving clusters needs some space on the host file system; make room and repeat"));
+    return fail(
+        errno_error(ExitCode::Reloc, -result,
+                    "Moving clusters needs some space on the host file system; make room and repeat"));
   }
   return fail(errno_error(ExitCode::Reloc, -result, "move clusters of the image"));
 }
@@ -89,11 +91,13 @@ Shrinking::Job Shrinking::compact(Shrinking& self, control::Call call, std::uint
     self.reply_(call, fail(status.error()));
     co_return;
   }
-  self.reply_(call, control::encode_compact_step({done.moved, done.cut, done.left, self.device_.cluster_bytes()}));
+  self.reply_(call,
+              control::encode_compact_step({done.moved, done.cut, done.left, self.device_.cluster_bytes()}));
 }
 
 void Shrinking::connection_closed(std::uint64_t connection) {
-  if (device_.maintenance() == engine::Maintenance::Relocate && compacting_for_ == connection) device_.cancel_compact();
+  if (device_.maintenance() == engine::Maintenance::Relocate && compacting_for_ == connection)
+    device_.cancel_compact();
 }
 
 }  // namespace ploop::daemon

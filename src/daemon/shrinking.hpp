@@ -1,5 +1,5 @@
-// Giving space back, behind the control socket: discard and compact. Each call is a coroutine on the ring's thread, beside the
-// requests of the device.
+// Giving space back, behind the control socket: discard and compact. Each call is a coroutine on the ring's
+// thread, beside the requests of the device.
 #pragma once
 
 #include <cstdint>

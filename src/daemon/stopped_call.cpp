@@ -29,7 +29,8 @@ int field(std::string_view record, std::string_view name) {
 }
 
 std::string name_of(int call) {
-  const std::unique_ptr<char, void (*)(void*)> name(seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, call), &std::free);
+  const std::unique_ptr<char, void (*)(void*)> name(seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, call),
+                                                    &std::free);
   return name ? name.get() : std::to_string(call);
 }
 

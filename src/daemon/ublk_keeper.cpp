@@ -33,7 +33,8 @@ constexpr int kChannelFd = 3;
 constexpr milliseconds kSlice{100};
 constexpr int kRecoveryPauseMs = 2;
 
-/// Writing back what buffered writers left waits for the worker, and for its successor if it dies, so a child does it.
+/// Writing back what buffered writers left waits for the worker, and for its successor if it dies, so a child
+/// does it.
 class Flush {
  public:
   [[nodiscard]] bool running() const { return pid_ > 0; }
@@ -60,8 +61,9 @@ class Flush {
     pid_ = -1;
     done_.reset();
     const int error = WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
-    if (error == 0) return {std::move(disk_), Status{}};
-    return {std::move(disk_), fail(errno_error(ExitCode::Fsync, error, "write back the device"))};
+    Status written;
+    if (error != 0) written = fail(errno_error(ExitCode::Fsync, error, "write back the device"));
+    return {std::move(disk_), std::move(written)};
   }
 
  private:
@@ -72,7 +74,8 @@ class Flush {
 
 class UblkKeeper {
  public:
-  UblkKeeper(Channel guardian, const UblkKeeperOrder& order) : guardian_(std::move(guardian)), order_(order) {}
+  UblkKeeper(Channel guardian, const UblkKeeperOrder& order)
+      : guardian_(std::move(guardian)), order_(order) {}
   int run();
 
  private:
@@ -110,7 +113,8 @@ int UblkKeeper::run() {
   }
   device_ = *std::move(device);
   if (!order_.adopt) {
-    if (const Status given = give_server(); !given) tell("error", control::encode_error_object(given.error()));
+    if (const Status given = give_server(); !given)
+      tell("error", control::encode_error_object(given.error()));
   }
   serve();
   end();
@@ -129,7 +133,8 @@ Status UblkKeeper::give_server() {
   return guardian_.send("server", encode_server({device_->geometry(), generation_}), file.get());
 }
 
-/// The next message; nothing when the other descriptor is ready, at the timeout or at the end of the channel (then it is closed).
+/// The next message; nothing when the other descriptor is ready, at the timeout or at the end of the channel
+/// (then it is closed).
 std::optional<Message> UblkKeeper::next(int other_fd, int timeout_ms) {
   for (;;) {
     if (std::optional<Result<Message>> message = guardian_.next()) {
@@ -188,11 +193,13 @@ void UblkKeeper::start(const Message& message) {
 /// Only the newest request for a server counts; an older one's worker is dead, too.
 void UblkKeeper::replace(const Message& message) {
   const Result<control::Json> json = control::parse_object(message.body, "guardian");
-  const Result<std::uint64_t> generation = json ? control::unsigned_field(*json, "generation") : fail(json.error());
+  const Result<std::uint64_t> generation =
+      json ? control::unsigned_field(*json, "generation") : fail(json.error());
   if (!generation || stopped_) return;
   generation_ = *generation;
   if (!wait_for_end_of_old()) return;
-  if (const Status given = give_server(); !given) return tell("error", control::encode_error_object(given.error()));
+  if (const Status given = give_server(); !given)
+    return tell("error", control::encode_error_object(given.error()));
   wait_for_new();
 }
 
@@ -214,8 +221,8 @@ bool UblkKeeper::wait_for_end_of_old() {
   }
 }
 
-/// The kernel is asked before the worker has fetched: from its last fetch on, requests go to it, and should it die just then, that
-/// is a death like any other.
+/// The kernel is asked before the worker has fetched: from its last fetch on, requests go to it, and should
+/// it die just then, that is a death like any other.
 void UblkKeeper::wait_for_new() {
   for (;;) {
     const Result<bool> finished = device_->finish_recovery(kSlice);
@@ -279,7 +286,8 @@ Result<KeeperProcess> start_ublk_keeper(const UblkKeeperOrder& order) {
   const pid_t pid = ::fork();
   if (pid < 0) return fail_errno(ExitCode::System, "fork");
   if (pid > 0) return KeeperProcess{pid, std::move(ends.first)};
-  // Nothing of the guardian stays open here: its end must be seen as the end of the channel, and of what it locks.
+  // Nothing of the guardian stays open here: its end must be seen as the end of the channel, and of what it
+  // locks.
   const int channel = ::fcntl(ends.second.fd(), F_DUPFD, 16);
   ::dup2(STDERR_FILENO, STDOUT_FILENO);
   ::dup2(channel, kChannelFd);

@@ -1,12 +1,14 @@
-// The keeper of a ublk device: makes the kernel's commands, each of which may wait for a worker. It outlives the guardian by the moment
-// it takes to end the device: the kernel waits for another server for ever, so without this everybody who uses the disk would.
+// The keeper of a ublk device: makes the kernel's commands, each of which may wait for a worker. It outlives
+// the guardian by the moment it takes to end the device: the kernel waits for another server for ever, so
+// without this everybody who uses the disk would.
 //
-//   keeper -> guardian   server {geometry, generation} + descriptor  the file on which a worker serves; the keeper has no copy
-//   guardian -> keeper   start {sectors, granularity}                the worker has fetched
-//   keeper -> guardian   attached {path, major, minor, direct_io}    or   error {...}
-//   guardian -> keeper   replace {generation}                        the worker died: "server" again, for the next one
+//   keeper -> guardian   server {geometry, generation} + descriptor  the file on which a worker serves; the
+//   keeper has no copy guardian -> keeper   start {sectors, granularity}                the worker has
+//   fetched keeper -> guardian   attached {path, major, minor, direct_io}    or   error {...} guardian ->
+//   keeper   replace {generation}                        the worker died: "server" again, for the next one
 //   guardian -> keeper   resize {sectors}                            keeper -> guardian   resized {error?}
-//   guardian -> keeper   release                                     keeper -> guardian   releasing, then   busy   or   released {error?}
+//   guardian -> keeper   release                                     keeper -> guardian   releasing, then
+//   busy   or   released {error?}
 //
 // At the end of the channel it stops the disk, if it still runs, and removes the device.
 #pragma once
@@ -20,10 +22,10 @@
 namespace ploop::daemon {
 
 struct UblkKeeperOrder {
-  std::uint64_t token = 0;   ///< the mark of our device
+  std::uint64_t token = 0;  ///< the mark of our device
   bool read_only = false;
   transport::ublk::DataPath path = transport::ublk::DataPath::Copy;
-  bool adopt = false;        ///< a keeper before made the device
+  bool adopt = false;  ///< a keeper before made the device
 };
 
 /// Forks it. ExitCode::System.

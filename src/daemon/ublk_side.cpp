@@ -32,14 +32,16 @@ constexpr auto kKeeperPatience = std::chrono::seconds(70);
 Status UblkSide::usable(transport::ublk::DataPath path) {
   if (::access(transport::ublk::kControlPath, F_OK) != 0) {
     // Its success shows below.
-    ignore(run_program({"modprobe", "-q", "ublk_drv"}), "a kernel without modules may have the driver built in");
+    ignore(run_program({"modprobe", "-q", "ublk_drv"}),
+           "a kernel without modules may have the driver built in");
   }
   if (::access(transport::ublk::kControlPath, F_OK) != 0 && errno == ENOENT) {
     return fail(ExitCode::Device, "This system has no ublk (the driver ublk_drv); use --transport fuse");
   }
   const transport::ublk::Control control = TRY(transport::ublk::Control::open());
   if (control.has(transport::ublk::features_for(path))) return {};
-  const char* const what = path == transport::ublk::DataPath::ZeroCopy ? "zero copy (Linux 6.16 has it)" : "user copy";
+  const char* const what =
+      path == transport::ublk::DataPath::ZeroCopy ? "zero copy (Linux 6.16 has it)" : "user copy";
   return fail(ExitCode::Device, fmt::format("This kernel's ublk has no {}; use --transport ublk", what));
 }
 
@@ -47,7 +49,8 @@ Result<KeeperProcess> UblkSide::start_keeper(bool adopt) const {
   return start_ublk_keeper({token_, options_.read_only, path_, adopt});
 }
 
-/// The mark is written down before the device exists, so that there is no moment in which nobody could find it again.
+/// The mark is written down before the device exists, so that there is no moment in which nobody could find
+/// it again.
 Status UblkSide::open() {
   nothing_ = TRY(open_file("/dev/null", O_RDWR));
   token_ = random_u64() | 1;
@@ -94,7 +97,8 @@ Status UblkSide::adopt(std::string_view text) {
   return {};
 }
 
-/// The keeper stops and removes the device, which gives waiting I/O an error. Without one, another does only that.
+/// The keeper stops and removes the device, which gives waiting I/O an error. Without one, another does only
+/// that.
 void UblkSide::abandon() {
   if (token_ == 0) return;
   if (keeper_.pid <= 0 && !replace_keeper()) return;

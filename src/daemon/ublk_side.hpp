@@ -1,5 +1,5 @@
-// ublk as the guardian sees it: all of it is the keeper's. The guardian passes the server's file on to the worker and keeps no copy, so
-// that the kernel notices the death of the worker.
+// ublk as the guardian sees it: all of it is the keeper's. The guardian passes the server's file on to the
+// worker and keeps no copy, so that the kernel notices the death of the worker.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,8 @@ namespace ploop::daemon {
 class UblkSide final : public KernelSide {
  public:
   UblkSide(const SideOptions& options, transport::ublk::DataPath path) : options_(options), path_(path) {}
-  /// Whether this kernel can do it; loads the driver if that is all that is missing. ExitCode::Device with the reason.
+  /// Whether this kernel can do it; loads the driver if that is all that is missing. ExitCode::Device with
+  /// the reason.
   static Status usable(transport::ublk::DataPath path);
 
   Status open() override;

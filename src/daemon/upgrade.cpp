@@ -46,7 +46,9 @@ std::string describe_end(int status) {
   return "exit status " + std::to_string(WEXITSTATUS(status));
 }
 
-void limit_asked_time() { ::alarm(kAskSeconds); }
+void limit_asked_time() {
+  ::alarm(kAskSeconds);
+}
 
 Result<pid_t> ask_program(const Fd& program, const Fd& text, const Fd& answer) {
   const pid_t parent = ::getpid();
@@ -60,13 +62,17 @@ Result<pid_t> ask_program(const Fd& program, const Fd& text, const Fd& answer) {
 }
 
 Result<std::string> program_answer(int status, const Fd& answer) {
-  if (::lseek(answer.get(), 0, SEEK_SET) != 0) return fail_errno(ExitCode::Read, "rewind the program's answer");
+  if (::lseek(answer.get(), 0, SEEK_SET) != 0)
+    return fail_errno(ExitCode::Read, "rewind the program's answer");
   const std::string text = TRY(read_all(answer.get(), kMaxAnswer, "answer of the program"));
-  const Result<control::Json> json = control::parse_object(text.substr(0, text.find('\n')), "answer of the program");
-  if (json && json->contains("error")) return fail(control::decode_error_object(control::to_line((*json)["error"])));
+  const Result<control::Json> json =
+      control::parse_object(text.substr(0, text.find('\n')), "answer of the program");
+  if (json && json->contains("error"))
+    return fail(control::decode_error_object(control::to_line((*json)["error"])));
   if (!json || status != 0) {
     const std::string how = describe_end(status);
-    return fail(ExitCode::Param, "The program can't take over a running device: it is broken or too old (" + how + ")");
+    return fail(ExitCode::Param,
+                "The program can't take over a running device: it is broken or too old (" + how + ")");
   }
   return control::string_field(*json, "program");
 }

@@ -14,8 +14,8 @@
 #include "daemon/command_inbox.hpp"
 #include "daemon/file_source.hpp"
 #include "daemon/images.hpp"
-#include "daemon/live_map.hpp"
 #include "daemon/kernel_side.hpp"
+#include "daemon/live_map.hpp"
 #include "daemon/safety.hpp"
 #include "daemon/sandbox.hpp"
 #include "daemon/server_message.hpp"
@@ -37,7 +37,8 @@ struct Order {
   control::AttachSpec spec;
   bool resend = false;     ///< the kernel shall deliver again what the predecessor had
   bool take_over = false;  ///< a predecessor was killed; its map and the requests it had are ours now
-  std::optional<std::size_t> lent;  ///< a level that the predecessor has lent to a command, which may be at work on it
+  std::optional<std::size_t>
+      lent;  ///< a level that the predecessor has lent to a command, which may be at work on it
 };
 
 /// What a dead worker had lent is said before the order.
@@ -53,7 +54,8 @@ Result<Order> receive_order(Channel& guardian) {
   if (lent) message = TRY(guardian.wait(kOrderTimeoutMs));
   const bool resend = message.name == "take_over";
   const bool take_over = resend || message.name == "adopt";
-  if (message.name != "serve" && !take_over) return fail(ExitCode::Protocol, "Unexpected order " + message.name);
+  if (message.name != "serve" && !take_over)
+    return fail(ExitCode::Protocol, "Unexpected order " + message.name);
   return Order{TRY(control::decode_attach_spec(message.body)), resend, take_over, lent};
 }
 
@@ -70,7 +72,8 @@ struct Parts {
   bool memory_unlimited = false;
 };
 
-/// What is left when the kernel's side ended before this worker could serve it: nothing to do but to close the images.
+/// What is left when the kernel's side ended before this worker could serve it: nothing to do but to close
+/// the images.
 class NoTransport final : public transport::Transport {
  public:
   Status greet() override { return {}; }
@@ -87,13 +90,15 @@ Status reach_ublk(Parts& parts, const Order& order, Channel& guardian) {
     parts.transport = std::make_unique<NoTransport>();
     return {};
   }
-  if (message.name != "server" || !message.descriptor) return fail(ExitCode::Protocol, "Unexpected message " + message.name);
+  if (message.name != "server" || !message.descriptor)
+    return fail(ExitCode::Protocol, "Unexpected message " + message.name);
   const transport::ublk::Geometry geometry = TRY(decode_server(message.body)).geometry;
   parts.ublk = std::move(message.descriptor);
   auto server = TRY(transport::ublk::open_server(*parts.ring, parts.ublk.get(), geometry));
-  parts.transport = TRY(transport::ublk::Pump::create(*parts.ring, *parts.device, std::move(server), geometry));
-  // Kernels that look for partitions while the disk starts hang for good if the worker dies meanwhile. For a server without
-  // CAP_SYS_ADMIN, as this one is by now, they do not look.
+  parts.transport =
+      TRY(transport::ublk::Pump::create(*parts.ring, *parts.device, std::move(server), geometry));
+  // Kernels that look for partitions while the disk starts hang for good if the worker dies meanwhile. For a
+  // server without CAP_SYS_ADMIN, as this one is by now, they do not look.
   return order.take_over ? parts.transport->take_over() : parts.transport->greet();
 }
 
@@ -114,7 +119,8 @@ Result<Parts> confine(const control::AttachSpec& spec, Channel& guardian, Fd con
     return {};
   };
   const SandboxReport report = TRY(enter_sandbox(options));
-  for (const std::string& missing : report.missing) log_error("the sandbox lacks a part, {}", missing);
+  for (const std::string& missing : report.missing)
+    log_error("the sandbox lacks a part, {}", missing);
   TRY(guardian.send("sandbox", control::to_line(control::Json{{"parts", report.in_force}})));
   parts.memory_unlimited = report.memory_unlimited;
   return parts;
@@ -125,10 +131,11 @@ Result<Parts> build(const Order& order, Channel& guardian, Fd control_socket, co
   Parts parts = TRY(confine(spec, guardian, std::move(control_socket)));
   std::vector<image::Delta> deltas =
       TRY(open_images(*parts.files, spec, order.take_over ? Locked::Wait : Locked::Refuse, order.lent));
-  if (!spec.read_only) TRY(check_file_size_limit(deltas.back().size_sectors() * kSectorSize, deltas.back().cluster_bytes()));
+  if (!spec.read_only)
+    TRY(check_file_size_limit(deltas.back().size_sectors() * kSectorSize, deltas.back().cluster_bytes()));
   const std::uint64_t map_bytes = engine::Device::map_bytes(deltas);
-  parts.map = std::make_unique<LiveMap>(
-      TRY(order.take_over ? LiveMap::adopt_or_create(kMapFd, map_bytes) : LiveMap::create(kMapFd, map_bytes)));
+  parts.map = std::make_unique<LiveMap>(TRY(order.take_over ? LiveMap::adopt_or_create(kMapFd, map_bytes)
+                                                            : LiveMap::create(kMapFd, map_bytes)));
   state.version = deltas.back().header().version == format::Version::V1 ? 1 : 2;
 
   engine::DeviceConfig config;
@@ -137,7 +144,8 @@ Result<Parts> build(const Order& order, Channel& guardian, Fd control_socket, co
   config.overlay = spec.merging;
   config.map_memory = parts.map->memory();
   config.adopt_map = order.take_over;
-  config.on_no_space = spec.on_enospc == control::OnEnospc::Fail ? engine::OnNoSpace::Fail : engine::OnNoSpace::Pause;
+  config.on_no_space =
+      spec.on_enospc == control::OnEnospc::Fail ? engine::OnNoSpace::Fail : engine::OnNoSpace::Pause;
   parts.device = TRY(engine::Device::open(*parts.ring, std::move(config)));
 
   const auto cluster_bytes = static_cast<std::uint32_t>(parts.device->cluster_bytes());
@@ -152,8 +160,10 @@ Result<Parts> build(const Order& order, Channel& guardian, Fd control_socket, co
     if (!order.take_over) TRY(parts.transport->greet());
     if (order.resend) TRY(parts.transport->take_over());
   }
-  Operations::Parts working{*parts.ring, *parts.device, *parts.transport, *parts.map, guardian, *parts.files, spec, order.lent};
-  parts.service = std::make_unique<Service>(*parts.ring, *parts.device, guardian, *parts.inbox, std::move(working));
+  Operations::Parts working{*parts.ring,  *parts.device, *parts.transport, *parts.map, guardian,
+                            *parts.files, spec,          order.lent};
+  parts.service =
+      std::make_unique<Service>(*parts.ring, *parts.device, guardian, *parts.inbox, std::move(working));
 
   state.size_sectors = parts.device->size_bytes() / kSectorSize;
   state.can_resend = parts.transport->info().can_resend;
@@ -172,8 +182,8 @@ bool serve(Parts& parts) {
   }
   const Status closed = parts.device->close();
   if (!closed) log_error("closing the images: {}", closed.error().message());
-  // The images are let go before anybody hears that the device is gone: the next command may lock them at once. The service
-  // does not touch the device any more, since nothing runs the ring.
+  // The images are let go before anybody hears that the device is gone: the next command may lock them at
+  // once. The service does not touch the device any more, since nothing runs the ring.
   parts.transport.reset();
   parts.device.reset();
   parts.service->finish(closed);

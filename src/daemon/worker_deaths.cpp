@@ -10,15 +10,17 @@ using std::chrono::milliseconds;
 /// A worker that dies sooner than this after it began counts as one that can't live, whatever it died of.
 constexpr milliseconds kSoon{300};
 constexpr unsigned kMostQuick = 10;
-/// A request that kills its worker is served again within moments, so whoever lives for this long has got past it.
+/// A request that kills its worker is served again within moments, so whoever lives for this long has got
+/// past it.
 constexpr milliseconds kLong{60'000};
 /// Crashes are defects; more than a few will not help.
 constexpr unsigned kMostCrashed = 10;
-/// Far above what a person or a test does, but an end for a worker that the kernel kills each time for want of memory.
+/// Far above what a person or a test does, but an end for a worker that the kernel kills each time for want
+/// of memory.
 constexpr unsigned kMostKilled = 1000;
 
-/// The first replacements come at once. Later ones leave time for what is scarce, memory above all, to come back; all pauses together
-/// are less than two seconds.
+/// The first replacements come at once. Later ones leave time for what is scarce, memory above all, to come
+/// back; all pauses together are less than two seconds.
 milliseconds pause_before(unsigned quick) {
   constexpr unsigned kAtOnce = 2;
   constexpr milliseconds kFirst{10};

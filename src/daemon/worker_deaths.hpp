@@ -1,5 +1,6 @@
-// How often a worker may be replaced. Workers that others kill are replaced as long as each gets to serve for a moment; one that falls
-// over the same request each time has to be given up within bounded time, or those who wait for that request would wait for ever.
+// How often a worker may be replaced. Workers that others kill are replaced as long as each gets to serve for
+// a moment; one that falls over the same request each time has to be given up within bounded time, or those
+// who wait for that request would wait for ever.
 #pragma once
 
 #include <chrono>
@@ -14,8 +15,8 @@ class WorkerDeaths {
     Crashed,  ///< any other end: the program's own doing
   };
 
-  /// A worker ended `lived` after it began to serve (0: it never did). How long to wait before the next one is started; nothing: no
-  /// more workers.
+  /// A worker ended `lived` after it began to serve (0: it never did). How long to wait before the next one
+  /// is started; nothing: no more workers.
   std::optional<std::chrono::milliseconds> died(Cause cause, std::chrono::milliseconds lived);
 
  private:

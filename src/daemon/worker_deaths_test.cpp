@@ -10,12 +10,14 @@ using Cause = WorkerDeaths::Cause;
 
 TEST(WorkerDeaths, AStormOfKillsWithPausesIsSurvived) {
   WorkerDeaths deaths;
-  for (int i = 0; i < 500; ++i) ASSERT_EQ(deaths.died(Cause::Killed, milliseconds(350)), milliseconds(0)) << i;
+  for (int i = 0; i < 500; ++i)
+    ASSERT_EQ(deaths.died(Cause::Killed, milliseconds(350)), milliseconds(0)) << i;
 }
 
 TEST(WorkerDeaths, AFewQuickKillsBetweenOthersAreSurvived) {
   WorkerDeaths deaths;
-  for (int i = 0; i < 500; ++i) ASSERT_TRUE(deaths.died(Cause::Killed, milliseconds(i % 8 == 0 ? 400 : 20))) << i;
+  for (int i = 0; i < 500; ++i)
+    ASSERT_TRUE(deaths.died(Cause::Killed, milliseconds(i % 8 == 0 ? 400 : 20))) << i;
 }
 
 TEST(WorkerDeaths, WorkersThatNeverServeAreGivenUpWithinSeconds) {
@@ -36,20 +38,23 @@ TEST(WorkerDeaths, WorkersThatNeverServeAreGivenUpWithinSeconds) {
 TEST(WorkerDeaths, ARequestThatCrashesItsWorkerAfterAWhileIsGivenUp) {
   WorkerDeaths deaths;
   int replaced = 0;
-  while (deaths.died(Cause::Crashed, milliseconds(5000))) ASSERT_LT(++replaced, 100);
+  while (deaths.died(Cause::Crashed, milliseconds(5000)))
+    ASSERT_LT(++replaced, 100);
   EXPECT_EQ(replaced, 10);
 }
 
 TEST(WorkerDeaths, AWorkerThatIsAlwaysKilledForMemoryIsGivenUpInTheEnd) {
   WorkerDeaths deaths;
   int replaced = 0;
-  while (deaths.died(Cause::Killed, milliseconds(1000))) ASSERT_LT(++replaced, 10'000);
+  while (deaths.died(Cause::Killed, milliseconds(1000)))
+    ASSERT_LT(++replaced, 10'000);
   EXPECT_EQ(replaced, 1000);
 }
 
 TEST(WorkerDeaths, RareCrashesAreForgotten) {
   WorkerDeaths deaths;
-  for (int i = 0; i < 100; ++i) ASSERT_TRUE(deaths.died(Cause::Crashed, milliseconds(61'000))) << i;
+  for (int i = 0; i < 100; ++i)
+    ASSERT_TRUE(deaths.died(Cause::Crashed, milliseconds(61'000))) << i;
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Starting a worker: a process of its own, executed anew, with the descriptors it needs at fixed numbers and no others.
+// Starting a worker: a process of its own, executed anew, with the descriptors it needs at fixed numbers and
+// no others.
 #pragma once
 
 #include <sys/types.h>

@@ -60,10 +60,11 @@ TEST_F(DescriptorFiles, NamesThatLeaveTheDirectoryAreRefused) {
   fs::create_symlink(top_ + "/outside", dir_ + "/link");
   fs::create_symlink("root.hdd", dir_ + "/inner-link");
   fs::create_directory_symlink(top_, dir_ + "/up");
-  for (const std::string& file : {dir_ + "/../outside", dir_ + "/sub/../../outside", top_ + "/outside", dir_ + "/link",
-                                 dir_ + "/up/outside", dir_ + "/up/disk/root.hdd", dir_ + "/inner-link",
-                                 dir_ + "/./root.hdd", dir_ + "/sub/../root.hdd", dir_ + "//root.hdd", dir_ + "/",
-                                 std::string("/etc/passwd"), std::string("/proc/self/fd/0"), dir_ + "/root.hdd/x"}) {
+  for (const std::string& file :
+       {dir_ + "/../outside", dir_ + "/sub/../../outside", top_ + "/outside", dir_ + "/link",
+        dir_ + "/up/outside", dir_ + "/up/disk/root.hdd", dir_ + "/inner-link", dir_ + "/./root.hdd",
+        dir_ + "/sub/../root.hdd", dir_ + "//root.hdd", dir_ + "/", std::string("/etc/passwd"),
+        std::string("/proc/self/fd/0"), dir_ + "/root.hdd/x"}) {
     EXPECT_EQ(read_image(file), "exit 39") << file;
   }
 }
@@ -129,13 +130,15 @@ TEST_F(DescriptorFiles, ADirectorySwappedForALinkNeverLeadsOutside) {
 }
 
 TEST_F(DescriptorFiles, StoreThenLoadGivesTheSameDisk) {
-  Disk disk = new_disk({.directory = dir_, .image = dir_ + "/root.hdd", .size_sectors = 4096, .cylinders = 4, .heads = 16});
+  Disk disk = new_disk(
+      {.directory = dir_, .image = dir_ + "/root.hdd", .size_sectors = 4096, .cylinders = 4, .heads = 16});
   ASSERT_TRUE(store(disk, xml_));
   const auto loaded = load(xml_);
   ASSERT_TRUE(loaded) << loaded.error().message();
   EXPECT_EQ(*loaded, disk);
   std::size_t entries = 0;
-  for ([[maybe_unused]] const auto& entry : fs::directory_iterator(dir_)) ++entries;
+  for ([[maybe_unused]] const auto& entry : fs::directory_iterator(dir_))
+    ++entries;
   EXPECT_EQ(entries, 3u) << "a temporary file was left behind";
 }
 
@@ -196,7 +199,8 @@ TEST_F(DescriptorFiles, ALockHeldElsewhereTimesOut) {
   const int code = in_child([&] {
     const auto second = DescriptorLock::acquire(xml_, {.timeout = 120ms});
     if (second) return 0;
-    const bool text = second.error().message() == "The " + xml_ + ".lck is locked: Resource temporarily unavailable";
+    const bool text =
+        second.error().message() == "The " + xml_ + ".lck is locked: Resource temporarily unavailable";
     return text ? static_cast<int>(second.error().code) : 255;
   });
   EXPECT_EQ(code, 23);

@@ -1,5 +1,5 @@
-// One row per way in which a descriptor can be damaged or built to do harm. Every one is refused with the status of an
-// unusable descriptor and a text without control characters, in bounded time and memory.
+// One row per way in which a descriptor can be damaged or built to do harm. Every one is refused with the
+// status of an unusable descriptor and a text without control characters, in bounded time and memory.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -28,7 +28,8 @@ std::string with(const std::function<void(Document&)>& change) {
 std::string repeat(const std::string& text, std::size_t times) {
   std::string out;
   out.reserve(text.size() * times);
-  for (std::size_t i = 0; i < times; ++i) out += text;
+  for (std::size_t i = 0; i < times; ++i)
+    out += text;
   return out;
 }
 
@@ -76,24 +77,35 @@ const Row kRows[] = {
     {"text_after_root", [] { return Document().text() + "x"; }, "outside"},
     {"mismatched_end", [] { return std::string("<a><b></a></b>"); }, ""},
     {"entity_bomb", entity_bomb, "document type"},
-    {"doctype", [] { return "<!DOCTYPE x SYSTEM \"file:///etc/passwd\">" + with([](Document& d) { d.prolog.clear(); }); },
+    {"doctype",
+     [] {
+       return "<!DOCTYPE x SYSTEM \"file:///etc/passwd\">" + with([](Document& d) { d.prolog.clear(); });
+     },
      "document type"},
-    {"doctype_inside", [] { return with([](Document& d) { d.parameters += "<!DOCTYPE x>"; }); }, "document type"},
+    {"doctype_inside", [] { return with([](Document& d) { d.parameters += "<!DOCTYPE x>"; }); },
+     "document type"},
     {"entity", [] { return with([](Document& d) { d.images = image(kTop, "&file;"); }); }, "entities"},
-    {"entity_in_attribute", [] { return with([](Document& d) { d.parameters += "<a b='&x;'/>"; }); }, "entities"},
-    {"tag_in_attribute", [] { return with([](Document& d) { d.parameters += "<a b='<!--'/>"; }); }, "inside a tag"},
+    {"entity_in_attribute", [] { return with([](Document& d) { d.parameters += "<a b='&x;'/>"; }); },
+     "entities"},
+    {"tag_in_attribute", [] { return with([](Document& d) { d.parameters += "<a b='<!--'/>"; }); },
+     "inside a tag"},
     {"utf16", [] { return std::string("\xff\xfe<\0a\0/\0>\0", 10); }, "NUL"},
     {"utf16_without_nul", [] { return std::string("\xfe\xff\x3c\x61\x3c\x62"); }, ""},
-    {"strange_encoding", [] { return with([](Document& d) { d.prolog = "<?xml version='1.0' encoding='UTF-7'?>"; }); },
+    {"strange_encoding",
+     [] { return with([](Document& d) { d.prolog = "<?xml version='1.0' encoding='UTF-7'?>"; }); },
      "encoding"},
-    {"many_nodes", [] { return with([](Document& d) { d.parameters += repeat("<a/>", 300000); }); }, "too many"},
-    {"many_nodes_below_the_scan_limit", [] { return with([](Document& d) { d.parameters += repeat("<a/>", 150000); }); },
+    {"many_nodes", [] { return with([](Document& d) { d.parameters += repeat("<a/>", 300000); }); },
      "too many"},
-    {"many_attributes", [] { return with([](Document& d) { d.parameters += "<a" + repeat(" b=''", 200000) + "/>"; }); },
+    {"many_nodes_below_the_scan_limit",
+     [] { return with([](Document& d) { d.parameters += repeat("<a/>", 150000); }); }, "too many"},
+    {"many_attributes",
+     [] { return with([](Document& d) { d.parameters += "<a" + repeat(" b=''", 200000) + "/>"; }); },
      "too many"},
-    {"deep", [] { return with([](Document& d) { d.parameters += repeat("<a>", 20) + repeat("</a>", 20); }); }, "deeply"},
+    {"deep", [] { return with([](Document& d) { d.parameters += repeat("<a>", 20) + repeat("</a>", 20); }); },
+     "deeply"},
     {"very_deep",
-     [] { return with([](Document& d) { d.parameters += repeat("<a>", 90000) + repeat("</a>", 90000); }); }, "deeply"},
+     [] { return with([](Document& d) { d.parameters += repeat("<a>", 90000) + repeat("</a>", 90000); }); },
+     "deeply"},
 
     {"no_parameters", [] { return without("Disk_Parameters"); }, "Disk_Parameters"},
     {"no_storage_data", [] { return without("StorageData"); }, "StorageData"},
@@ -101,34 +113,51 @@ const Row kRows[] = {
     {"no_snapshots", [] { return without("Snapshots"); }, "Snapshots"},
     {"no_images", [] { return with([](Document& d) { d.images.clear(); }); }, "No images"},
     {"no_blocksize", [] { return without("Blocksize"); }, "blocksize"},
-    {"two_sizes", [] { return with([](Document& d) { d.parameters += "<Disk_size>1</Disk_size>"; }); }, "two elements"},
+    {"two_sizes", [] { return with([](Document& d) { d.parameters += "<Disk_size>1</Disk_size>"; }); },
+     "two elements"},
     {"two_tops", [] { return with([](Document& d) { d.snapshots += d.snapshots; }); }, "two elements"},
 
-    {"size_2_63", [] { return with([](Document& d) { d.parameters = "<Disk_size>9223372036854775808</Disk_size>"; }); },
+    {"size_2_63",
+     [] { return with([](Document& d) { d.parameters = "<Disk_size>9223372036854775808</Disk_size>"; }); },
      "too large"},
-    {"size_2_63_bytes", [] { return with([](Document& d) { d.parameters = "<Disk_size>18014398509481984</Disk_size>"; }); },
+    {"size_2_63_bytes",
+     [] { return with([](Document& d) { d.parameters = "<Disk_size>18014398509481984</Disk_size>"; }); },
      "too large"},
-    {"size_2_64", [] { return with([](Document& d) { d.parameters = "<Disk_size>18446744073709551616</Disk_size>"; }); },
+    {"size_2_64",
+     [] { return with([](Document& d) { d.parameters = "<Disk_size>18446744073709551616</Disk_size>"; }); },
      "no number"},
-    {"size_negative", [] { return with([](Document& d) { d.parameters = "<Disk_size>-1</Disk_size>"; }); }, "no number"},
-    {"size_with_unit", [] { return with([](Document& d) { d.parameters = "<Disk_size>10G</Disk_size>"; }); }, "no number"},
+    {"size_negative", [] { return with([](Document& d) { d.parameters = "<Disk_size>-1</Disk_size>"; }); },
+     "no number"},
+    {"size_with_unit", [] { return with([](Document& d) { d.parameters = "<Disk_size>10G</Disk_size>"; }); },
+     "no number"},
     {"size_empty", [] { return with([](Document& d) { d.parameters = "<Disk_size/>"; }); }, "no number"},
-    {"size_with_element", [] { return with([](Document& d) { d.parameters = "<Disk_size>1<b/></Disk_size>"; }); },
+    {"size_with_element",
+     [] { return with([](Document& d) { d.parameters = "<Disk_size>1<b/></Disk_size>"; }); },
      "an element inside"},
     {"delta_limit_2_63",
-     [] { return with([](Document& d) { d.parameters += "<Max_delta_size>9223372036854775808</Max_delta_size>"; }); },
+     [] {
+       return with(
+           [](Document& d) { d.parameters += "<Max_delta_size>9223372036854775808</Max_delta_size>"; });
+     },
      "too large"},
-    {"cylinders_64_bit", [] { return with([](Document& d) { d.parameters = "<Cylinders>4294967296</Cylinders>"; }); },
+    {"cylinders_64_bit",
+     [] { return with([](Document& d) { d.parameters = "<Cylinders>4294967296</Cylinders>"; }); },
      "too large"},
     {"padded", [] { return with([](Document& d) { d.parameters = "<Padding>1</Padding>"; }); }, "padded"},
-    {"blocksize_zero", [] { return with([](Document& d) { d.storage = "<Blocksize>0</Blocksize>"; }); }, "blocksize"},
-    {"blocksize_504", [] { return with([](Document& d) { d.storage = "<Blocksize>504</Blocksize>"; }); }, "blocksize"},
-    {"blocksize_small", [] { return with([](Document& d) { d.storage = "<Blocksize>32</Blocksize>"; }); }, "blocksize"},
-    {"blocksize_large", [] { return with([](Document& d) { d.storage = "<Blocksize>262144</Blocksize>"; }); }, "blocksize"},
-    {"blocksize_wraps", [] { return with([](Document& d) { d.storage = "<Blocksize>4294969344</Blocksize>"; }); },
-     "too large"},
-    {"preallocated_2", [] { return with([](Document& d) { d.storage += "<Preallocated>2</Preallocated>"; }); }, "Preallocated"},
-    {"preallocated_yes", [] { return with([](Document& d) { d.storage += "<Preallocated>yes</Preallocated>"; }); },
+    {"blocksize_zero", [] { return with([](Document& d) { d.storage = "<Blocksize>0</Blocksize>"; }); },
+     "blocksize"},
+    {"blocksize_504", [] { return with([](Document& d) { d.storage = "<Blocksize>504</Blocksize>"; }); },
+     "blocksize"},
+    {"blocksize_small", [] { return with([](Document& d) { d.storage = "<Blocksize>32</Blocksize>"; }); },
+     "blocksize"},
+    {"blocksize_large", [] { return with([](Document& d) { d.storage = "<Blocksize>262144</Blocksize>"; }); },
+     "blocksize"},
+    {"blocksize_wraps",
+     [] { return with([](Document& d) { d.storage = "<Blocksize>4294969344</Blocksize>"; }); }, "too large"},
+    {"preallocated_2",
+     [] { return with([](Document& d) { d.storage += "<Preallocated>2</Preallocated>"; }); }, "Preallocated"},
+    {"preallocated_yes",
+     [] { return with([](Document& d) { d.storage += "<Preallocated>yes</Preallocated>"; }); },
      "Preallocated"},
     {"preallocated_raw",
      [] {
@@ -139,17 +168,23 @@ const Row kRows[] = {
      },
      "Preallocated"},
 
-    {"image_without_uuid", [] { return with([](Document& d) { d.images = "<Image><File>a</File></Image>"; }); }, "GUID"},
+    {"image_without_uuid",
+     [] { return with([](Document& d) { d.images = "<Image><File>a</File></Image>"; }); }, "GUID"},
     {"image_bad_uuid", [] { return with([](Document& d) { d.images = image("{123}", "a"); }); }, "uuid"},
-    {"image_uuid_with_escape", [] { return with([](Document& d) { d.images = image("\x1b[31m", "a"); }); }, "uuid"},
+    {"image_uuid_with_escape", [] { return with([](Document& d) { d.images = image("\x1b[31m", "a"); }); },
+     "uuid"},
     {"image_none_uuid", [] { return with([](Document& d) { d.images = image(kNone, "a"); }); }, "reserved"},
-    {"image_without_file", [] { return with([](Document& d) { d.images = "<Image><GUID>" + kTop + "</GUID></Image>"; }); },
-     "File"},
+    {"image_without_file",
+     [] { return with([](Document& d) { d.images = "<Image><GUID>" + kTop + "</GUID></Image>"; }); }, "File"},
     {"image_empty_file", [] { return with([](Document& d) { d.images = image(kTop, ""); }); }, "empty"},
-    {"image_long_file", [] { return with([](Document& d) { d.images = image(kTop, std::string(5000, 'a')); }); }, "too long"},
-    {"image_file_with_newline", [] { return with([](Document& d) { d.images = image(kTop, "a&#10;b"); }); }, "control"},
-    {"image_file_with_escape", [] { return with([](Document& d) { d.images = image(kTop, "a\x1b[2Jb"); }); }, "control"},
-    {"image_uuid_twice", [] { return with([](Document& d) { d.images += image(kTop, "b"); }); }, "Two images"},
+    {"image_long_file",
+     [] { return with([](Document& d) { d.images = image(kTop, std::string(5000, 'a')); }); }, "too long"},
+    {"image_file_with_newline", [] { return with([](Document& d) { d.images = image(kTop, "a&#10;b"); }); },
+     "control"},
+    {"image_file_with_escape", [] { return with([](Document& d) { d.images = image(kTop, "a\x1b[2Jb"); }); },
+     "control"},
+    {"image_uuid_twice", [] { return with([](Document& d) { d.images += image(kTop, "b"); }); },
+     "Two images"},
     {"image_file_twice",
      [] {
        return with([](Document& d) {
@@ -158,7 +193,8 @@ const Row kRows[] = {
        });
      },
      "Two images"},
-    {"not_an_image_behind_the_images", [] { return with([](Document& d) { d.images += "<Note>x</Note>"; }); }, "GUID"},
+    {"not_an_image_behind_the_images", [] { return with([](Document& d) { d.images += "<Note>x</Note>"; }); },
+     "GUID"},
 
     {"shot_twice",
      [] {
@@ -168,7 +204,8 @@ const Row kRows[] = {
        });
      },
      "Two snapshots"},
-    {"shot_without_parent", [] { return with([](Document& d) { d.shots = "<Shot><GUID>" + kTop + "</GUID></Shot>"; }); },
+    {"shot_without_parent",
+     [] { return with([](Document& d) { d.shots = "<Shot><GUID>" + kTop + "</GUID></Shot>"; }); },
      "ParentGUID"},
     {"shot_bad_parent", [] { return with([](Document& d) { d.shots = shot(kTop, "base"); }); }, "uuid"},
     {"shot_without_image",
@@ -179,8 +216,10 @@ const Row kRows[] = {
        });
      },
      "in no snapshot"},
-    {"more_shots_than_images", [] { return with([](Document& d) { d.shots += shot(kA, kTop); }); }, "1 images"},
-    {"two_shots_missing", [] { return with([](Document& d) { d.images += image(kA, "b") + image(kB, "c"); }); }, "3 images"},
+    {"more_shots_than_images", [] { return with([](Document& d) { d.shots += shot(kA, kTop); }); },
+     "1 images"},
+    {"two_shots_missing",
+     [] { return with([](Document& d) { d.images += image(kA, "b") + image(kB, "c"); }); }, "3 images"},
     {"unknown_parent",
      [] {
        return with([](Document& d) {
@@ -215,10 +254,12 @@ const Row kRows[] = {
      },
      "2 base"},
     {"chain_too_long", [] { return chain_of(129); }, "too long"},
-    {"top_unknown", [] { return with([](Document& d) { d.snapshots = "<TopGUID>" + kA + "</TopGUID>"; }); }, "does not exist"},
+    {"top_unknown", [] { return with([](Document& d) { d.snapshots = "<TopGUID>" + kA + "</TopGUID>"; }); },
+     "does not exist"},
     {"top_empty", [] { return with([](Document& d) { d.snapshots = "<TopGUID/>"; }); }, "uuid"},
     {"top_bad", [] { return with([](Document& d) { d.snapshots = "<TopGUID>top</TopGUID>"; }); }, "uuid"},
-    {"top_temporary", [] { return with([](Document& d) { d.shots = shot(kTop, kNone, "<Temporary/>"); }); }, "temporary"},
+    {"top_temporary", [] { return with([](Document& d) { d.shots = shot(kTop, kNone, "<Temporary/>"); }); },
+     "temporary"},
     {"top_missing",
      [] {
        return with([](Document& d) {
@@ -229,17 +270,24 @@ const Row kRows[] = {
      },
      "top uuid"},
 
-    {"volume", [] { return with([](Document& d) { d.before_storage = "<Volume><Parent>x</Parent></Volume>"; }); }, "volumes"},
-    {"split", [] { return with([](Document& d) { d.after_storage = "<Storage><Start>1</Start></Storage>"; }); }, "split"},
-    {"anything_behind_storage", [] { return with([](Document& d) { d.after_storage = "<Note/>"; }); }, "split"},
+    {"volume",
+     [] { return with([](Document& d) { d.before_storage = "<Volume><Parent>x</Parent></Volume>"; }); },
+     "volumes"},
+    {"split",
+     [] { return with([](Document& d) { d.after_storage = "<Storage><Start>1</Start></Storage>"; }); },
+     "split"},
+    {"anything_behind_storage", [] { return with([](Document& d) { d.after_storage = "<Note/>"; }); },
+     "split"},
     {"encrypted",
      [] {
-       return with([](Document& d) { d.parameters += "<Encryption><Engine>" + kA + "</Engine></Encryption>"; });
+       return with(
+           [](Document& d) { d.parameters += "<Encryption><Engine>" + kA + "</Engine></Encryption>"; });
      },
      "encrypted"},
-    {"unfinished_swap", [] { return with([](Document& d) { d.shots = shot(kTop, kNone, "<TemporaryZero/>"); }); },
-     "unfinished"},
-    {"unfinished_swap_2", [] { return with([](Document& d) { d.shots = shot(kTop, kNone, "<TemporaryZeroSwap/>"); }); },
+    {"unfinished_swap",
+     [] { return with([](Document& d) { d.shots = shot(kTop, kNone, "<TemporaryZero/>"); }); }, "unfinished"},
+    {"unfinished_swap_2",
+     [] { return with([](Document& d) { d.shots = shot(kTop, kNone, "<TemporaryZeroSwap/>"); }); },
      "unfinished"},
 };
 
@@ -251,12 +299,15 @@ TEST_P(HostileDescriptor, IsRefused) {
   EXPECT_EQ(disk.error().code, ExitCode::Lock);
   const std::string message = disk.error().message();
   EXPECT_NE(message.find(GetParam().says), std::string::npos) << message;
-  EXPECT_TRUE(std::none_of(message.begin(), message.end(), [](unsigned char c) { return c < 0x20; })) << message;
+  EXPECT_TRUE(std::none_of(message.begin(), message.end(), [](unsigned char c) { return c < 0x20; }))
+      << message;
   EXPECT_LT(message.size(), 300u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Rows, HostileDescriptor, ::testing::ValuesIn(kRows),
-                         [](const ::testing::TestParamInfo<Row>& row) { return std::string(row.param.name); });
+                         [](const ::testing::TestParamInfo<Row>& row) {
+                           return std::string(row.param.name);
+                         });
 
 TEST(LongChain, IsReadUpToTheLimit) {
   const auto disk = parse(chain_of(128), "/vz/disk");

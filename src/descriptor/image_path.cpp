@@ -56,7 +56,8 @@ Result<Place> find_place(const std::string& directory, const std::string& file, 
     return Place{directory, std::string(name)};
   }
   // The same directory written in another way, for example through a symbolic link above it.
-  if (const auto real = canonical_path(directory_of(file), ExitCode::Open); real && is_plain_relative(file.substr(1))) {
+  if (const auto real = canonical_path(directory_of(file), ExitCode::Open);
+      real && is_plain_relative(file.substr(1))) {
     const std::string joined = (*real == "/" ? "" : *real) + "/" + base_name(file);
     if (const std::string_view name = below(directory, joined); *real == directory && !name.empty()) {
       return Place{directory, std::string(name)};
@@ -87,7 +88,8 @@ Fd open_beneath(int directory, const std::string& name, int flags) {
   for (int attempt = 0;; ++attempt) {
     const long fd = ::syscall(SYS_openat2, directory, name.c_str(), &how, sizeof how);
     if (fd >= 0) return Fd{static_cast<int>(fd)};
-    // EAGAIN: somebody renames directories meanwhile. ENOSYS, EPERM: an old kernel, or a sandbox that does not know the call.
+    // EAGAIN: somebody renames directories meanwhile. ENOSYS, EPERM: an old kernel, or a sandbox that does
+    // not know the call.
     if (errno == EAGAIN && attempt < 100) continue;
     if (errno == ENOSYS || errno == EPERM) return open_beneath_walking(directory, name, flags);
     return {};
@@ -118,11 +120,13 @@ Result<Fd> open_place(const Place& place, const std::string& file, int flags) {
 
 }  // namespace
 
-Result<Fd> open_image(const std::string& directory, const std::string& file, int flags, const PathPolicy& policy) {
+Result<Fd> open_image(const std::string& directory, const std::string& file, int flags,
+                      const PathPolicy& policy) {
   return open_place(TRY(find_place(directory, file, policy)), file, flags);
 }
 
-Result<std::string> image_path(const std::string& directory, const std::string& file, const PathPolicy& policy) {
+Result<std::string> image_path(const std::string& directory, const std::string& file,
+                               const PathPolicy& policy) {
   const Place place = TRY(find_place(directory, file, policy));
   TRY(open_place(place, file, O_PATH));
   return (place.directory == "/" ? "" : place.directory) + "/" + place.name;
@@ -132,7 +136,8 @@ Result<std::vector<std::string>> image_paths(const Disk& disk, const std::vector
                                              const PathPolicy& policy) {
   std::vector<std::string> paths;
   paths.reserve(files.size());
-  for (const std::string& file : files) paths.push_back(TRY(image_path(disk.directory, file, policy)));
+  for (const std::string& file : files)
+    paths.push_back(TRY(image_path(disk.directory, file, policy)));
   return paths;
 }
 

@@ -14,7 +14,8 @@ bool is_text(const pugi::xml_node& node) {
 }
 
 bool has_text(const pugi::xml_node& element) {
-  return std::any_of(element.begin(), element.end(), [](const pugi::xml_node& child) { return is_text(child); });
+  return std::any_of(element.begin(), element.end(),
+                     [](const pugi::xml_node& child) { return is_text(child); });
 }
 
 void append_content(std::string& out, const pugi::xml_node& element);
@@ -52,7 +53,8 @@ void append_element(std::string& out, const pugi::xml_node& element, int level) 
   }
   append_start(out, element);
   out += ">\n";
-  for (const pugi::xml_node& child : element) append_element(out, child, level + 1);
+  for (const pugi::xml_node& child : element)
+    append_element(out, child, level + 1);
   out.append(static_cast<std::size_t>(level) * 2, ' ');
   append_end(out, element);
   out += '\n';
@@ -69,9 +71,15 @@ std::string escape_xml(std::string_view text) {
   }
   for (const char c : text) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
       default:
         if (static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t') {
           out += fmt::format("&#{};", static_cast<int>(c));
@@ -116,8 +124,10 @@ void append_compact(std::string& out, const pugi::xml_node& element) {
 
 void append_indented(std::string& out, std::string_view kept, int level) {
   pugi::xml_document document;
-  document.load_buffer(kept.data(), kept.size(), pugi::parse_default | pugi::parse_fragment, pugi::encoding_utf8);
-  for (const pugi::xml_node& element : document) append_element(out, element, level);
+  document.load_buffer(kept.data(), kept.size(), pugi::parse_default | pugi::parse_fragment,
+                       pugi::encoding_utf8);
+  for (const pugi::xml_node& element : document)
+    append_element(out, element, level);
 }
 
 }  // namespace ploop::descriptor

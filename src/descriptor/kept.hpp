@@ -1,4 +1,5 @@
-// Elements that are not ours, as text: from a parsed tree to canonical XML and from there into a document we write.
+// Elements that are not ours, as text: from a parsed tree to canonical XML and from there into a document we
+// write.
 #pragma once
 
 #include <pugixml.hpp>
@@ -7,8 +8,8 @@
 
 namespace ploop::descriptor {
 
-/// `text` as content of an element: markup and control characters escaped. Text that is all blank begins with a
-/// character reference, or the next reader would take it for layout.
+/// `text` as content of an element: markup and control characters escaped. Text that is all blank begins with
+/// a character reference, or the next reader would take it for layout.
 std::string escape_xml(std::string_view text);
 
 /// Appends ` name="value"` for every attribute.

@@ -18,9 +18,12 @@ constexpr std::chrono::milliseconds kRetry{50};
 
 enum class Attempt { Held, Busy, Failed };
 
-Attempt contention() { return errno == EWOULDBLOCK || errno == EAGAIN || errno == EACCES ? Attempt::Busy : Attempt::Failed; }
+Attempt contention() {
+  return errno == EWOULDBLOCK || errno == EAGAIN || errno == EACCES ? Attempt::Busy : Attempt::Failed;
+}
 
-/// On NFS flock is emulated with a range lock of the whole file, which would collide with our own second lock.
+/// On NFS flock is emulated with a range lock of the whole file, which would collide with our own second
+/// lock.
 bool is_nfs(int fd) {
   struct statfs info {};
   return ::fstatfs(fd, &info) == 0 && info.f_type == NFS_SUPER_MAGIC;

@@ -1,5 +1,6 @@
-// The lock of one disk: `<descriptor>.lck`. Two kinds of lock are held on it, flock as the original tools take it and
-// an open file description lock, which also works between hosts. The file stays behind; it has no content.
+// The lock of one disk: `<descriptor>.lck`. Two kinds of lock are held on it, flock as the original tools
+// take it and an open file description lock, which also works between hosts. The file stays behind; it has no
+// content.
 #pragma once
 
 #include <chrono>
@@ -19,9 +20,9 @@ class DescriptorLock {
  public:
   DescriptorLock() = default;
 
-  /// `descriptor` is the canonical path; the file itself need not exist (init). Waits, then fails with ExitCode::Lock
-  /// and "The X.lck is locked". On a read-only file system, where nobody can write, a lock file that is missing is no
-  /// obstacle. ExitCode::Lock too when the lock file can't be opened.
+  /// `descriptor` is the canonical path; the file itself need not exist (init). Waits, then fails with
+  /// ExitCode::Lock and "The X.lck is locked". On a read-only file system, where nobody can write, a lock
+  /// file that is missing is no obstacle. ExitCode::Lock too when the lock file can't be opened.
   static Result<DescriptorLock> acquire(const std::string& descriptor, const LockOptions& options = {});
 
   [[nodiscard]] const std::string& path() const { return path_; }

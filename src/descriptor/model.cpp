@@ -18,7 +18,9 @@ std::string key(std::string_view uuid) {
   return lower;
 }
 
-tl::unexpected<Error> invalid(std::string what) { return fail(ExitCode::Lock, std::move(what)); }
+tl::unexpected<Error> invalid(std::string what) {
+  return fail(ExitCode::Lock, std::move(what));
+}
 
 Status validate_numbers(const Disk& disk) {
   const std::uint32_t cluster = disk.cluster_sectors;
@@ -72,7 +74,8 @@ Status validate_tree(const Disk& disk) {
       node = found->second;
     }
     std::size_t depth = depth_of.at(node);
-    for (auto it = path.rbegin(); it != path.rend(); ++it) depth_of[*it] = ++depth;
+    for (auto it = path.rbegin(); it != path.rend(); ++it)
+      depth_of[*it] = ++depth;
     if (depth > kMaxChain) return invalid("The chain of " + shot.uuid + " is too long");
   }
   return {};
@@ -81,12 +84,14 @@ Status validate_tree(const Disk& disk) {
 }  // namespace
 
 const Image* Disk::find_image(std::string_view uuid) const {
-  const auto it = std::find_if(images.begin(), images.end(), [&](const Image& i) { return same_uuid(i.uuid, uuid); });
+  const auto it =
+      std::find_if(images.begin(), images.end(), [&](const Image& i) { return same_uuid(i.uuid, uuid); });
   return it == images.end() ? nullptr : &*it;
 }
 
 const Shot* Disk::find_shot(std::string_view uuid) const {
-  const auto it = std::find_if(shots.begin(), shots.end(), [&](const Shot& s) { return same_uuid(s.uuid, uuid); });
+  const auto it =
+      std::find_if(shots.begin(), shots.end(), [&](const Shot& s) { return same_uuid(s.uuid, uuid); });
   return it == shots.end() ? nullptr : &*it;
 }
 
@@ -107,7 +112,8 @@ Result<std::vector<std::string>> Disk::chain(std::string_view uuid) const {
     if (image == nullptr || shot == nullptr) {
       return fail(ExitCode::Descriptor, "Can't find snapshot by uuid " + node);
     }
-    if (files.size() >= kMaxChain) return fail(ExitCode::Descriptor, "The chain of " + std::string(uuid) + " is too long");
+    if (files.size() >= kMaxChain)
+      return fail(ExitCode::Descriptor, "The chain of " + std::string(uuid) + " is too long");
     files.push_back(image->file);
     node = shot->parent;
   }
@@ -143,7 +149,8 @@ Status validate(const Disk& disk) {
   TRY(validate_tree(disk));
 
   std::unordered_set<std::string> shots;
-  for (const Shot& shot : disk.shots) shots.insert(key(shot.uuid));
+  for (const Shot& shot : disk.shots)
+    shots.insert(key(shot.uuid));
   for (const Image& image : disk.images) {
     if (!shots.contains(key(image.uuid))) return invalid("Image " + image.uuid + " is in no snapshot");
   }
@@ -157,13 +164,15 @@ Status validate(const Disk& disk) {
 Status convert_old_format(Disk& disk) {
   if (!disk.old_format()) return {};
   if (disk.find_image(kTopUuid) != nullptr || disk.find_shot(kTopUuid) != nullptr) {
-    return fail(ExitCode::Descriptor, "Can't convert the descriptor: another snapshot is called " + std::string(kTopUuid));
+    return fail(ExitCode::Descriptor,
+                "Can't convert the descriptor: another snapshot is called " + std::string(kTopUuid));
   }
   const std::string old = disk.top_uuid;
   const auto rename = [&](std::string& uuid) {
     if (same_uuid(uuid, old)) uuid = kTopUuid;
   };
-  for (Image& image : disk.images) rename(image.uuid);
+  for (Image& image : disk.images)
+    rename(image.uuid);
   for (Shot& shot : disk.shots) {
     rename(shot.uuid);
     rename(shot.parent);

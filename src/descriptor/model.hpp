@@ -1,6 +1,6 @@
-// What a DiskDescriptor.xml says, as a plain value: the disk, its image files and the tree of snapshots. A Disk that
-// came from parse() or new_disk() is consistent: one base, every parent exists, no cycle, every image has its shot,
-// the top exists. Whoever edits the lists keeps it so; validate() tells.
+// What a DiskDescriptor.xml says, as a plain value: the disk, its image files and the tree of snapshots. A
+// Disk that came from parse() or new_disk() is consistent: one base, every parent exists, no cycle, every
+// image has its shot, the top exists. Whoever edits the lists keeps it so; validate() tells.
 //
 // A *shot* is the descriptor's word for a node of the tree. Image and shot belong together by UUID.
 #pragma once
@@ -73,7 +73,8 @@ struct Disk {
   [[nodiscard]] const Shot* find_shot(std::string_view uuid) const;
   /// UUIDs of the nodes whose parent this is, in the order of the file.
   [[nodiscard]] std::vector<std::string> children(std::string_view uuid) const;
-  /// Absolute image files from the base to `uuid`. ExitCode::Descriptor when there is no such node or its ancestry is broken.
+  /// Absolute image files from the base to `uuid`. ExitCode::Descriptor when there is no such node or its
+  /// ancestry is broken.
   [[nodiscard]] Result<std::vector<std::string>> chain(std::string_view uuid) const;
   /// Only the base of a chain can be raw.
   [[nodiscard]] bool base_is_raw() const { return mode == Mode::Raw; }

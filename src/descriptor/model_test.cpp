@@ -64,7 +64,8 @@ TEST(SnapshotRows, OfSnapshotsLeaveOutTheTopAndMarkItsParent) {
   const auto rows = snapshot_rows(branched(), {.uuid = {}, .snapshots_only = true});
   ASSERT_TRUE(rows);
   ASSERT_EQ(rows->size(), 3u);
-  for (const SnapshotRow& row : *rows) EXPECT_EQ(row.current, row.uuid == kC);
+  for (const SnapshotRow& row : *rows)
+    EXPECT_EQ(row.current, row.uuid == kC);
 }
 
 TEST(SnapshotRows, FailWithOneForAnUnknownUuid) {

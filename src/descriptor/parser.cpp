@@ -15,12 +15,15 @@ namespace {
 
 constexpr std::size_t kMaxName = 4095;
 
-tl::unexpected<Error> refuse(std::string what) { return fail(ExitCode::Lock, std::move(what)); }
+tl::unexpected<Error> refuse(std::string what) {
+  return fail(ExitCode::Lock, std::move(what));
+}
 
 /// Text of the document as it may appear in a message.
 std::string quoted(std::string_view text) {
   std::string out(text.substr(0, 80));
-  std::replace_if(out.begin(), out.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+  std::replace_if(
+      out.begin(), out.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
   return "'" + out + "'";
 }
 
@@ -56,7 +59,8 @@ class Children {
   }
 
   [[nodiscard]] pugi::xml_node find(std::string_view name) const {
-    const auto it = std::find_if(found_.begin(), found_.end(), [&](const pugi::xml_node& n) { return name == n.name(); });
+    const auto it =
+        std::find_if(found_.begin(), found_.end(), [&](const pugi::xml_node& n) { return name == n.name(); });
     return it == found_.end() ? pugi::xml_node{} : *it;
   }
   /// The first child called `until`; it and all elements behind it are a list.
@@ -113,8 +117,8 @@ Result<std::string> read_encryption(const pugi::xml_node& parameters) {
 
 Status read_parameters(const pugi::xml_node& node, Disk& disk) {
   constexpr std::uint64_t kMax32 = std::numeric_limits<std::uint32_t>::max();
-  Children children = TRY(
-      Children::read(node, {"Disk_size", "Max_delta_size", "Cylinders", "Heads", "Sectors", "Padding"}));
+  Children children =
+      TRY(Children::read(node, {"Disk_size", "Max_delta_size", "Cylinders", "Heads", "Sectors", "Padding"}));
   disk.size_sectors = TRY(number_of(children, "Disk_size", kSizeLimitSectors - 1));
   disk.max_delta_sectors = TRY(number_of(children, "Max_delta_size", kSizeLimitSectors - 1));
   disk.cylinders = static_cast<std::uint32_t>(TRY(number_of(children, "Cylinders", kMax32)));
@@ -143,15 +147,16 @@ Status read_image(const pugi::xml_node& node, Disk& disk) {
   image.uuid = TRY(uuid_of(children, "GUID", "Image"));
   image.file = TRY(file_of(children, disk.directory));
   image.kept = std::move(children.kept);
-  if (const pugi::xml_node type = children.find("Type"); type && TRY(text_of(type)) == "Plain") disk.mode = Mode::Raw;
+  if (const pugi::xml_node type = children.find("Type"); type && TRY(text_of(type)) == "Plain")
+    disk.mode = Mode::Raw;
   disk.images.push_back(std::move(image));
   return {};
 }
 
 Status read_storage(const pugi::xml_node& node, Disk& disk) {
   Children children = TRY(Children::read(node, {"Start", "End", "Blocksize", "Preallocated"}, "Image"));
-  disk.cluster_sectors =
-      static_cast<std::uint32_t>(TRY(number_of(children, "Blocksize", std::numeric_limits<std::uint32_t>::max())));
+  disk.cluster_sectors = static_cast<std::uint32_t>(
+      TRY(number_of(children, "Blocksize", std::numeric_limits<std::uint32_t>::max())));
   const bool preallocated = TRY(number_of(children, "Preallocated", 1)) == 1;
   // From the first Image on every element is one, whatever its name: that is how the format is read.
   for (pugi::xml_node image = children.rest(); image; image = image.next_sibling()) {

@@ -9,7 +9,9 @@
 namespace ploop::descriptor {
 namespace {
 
-tl::unexpected<Error> refuse(const char* what) { return fail(ExitCode::Lock, what); }
+tl::unexpected<Error> refuse(const char* what) {
+  return fail(ExitCode::Lock, what);
+}
 
 Result<Encoding> declared_encoding(std::string_view xml) {
   if (xml.starts_with("\xef\xbb\xbf")) xml.remove_prefix(3);
@@ -30,7 +32,8 @@ Result<Encoding> declared_encoding(std::string_view xml) {
 bool is_known_reference(std::string_view rest) {
   static constexpr std::array<std::string_view, 5> kEntities = {"&amp;", "&lt;", "&gt;", "&quot;", "&apos;"};
   if (rest.starts_with("&#")) return true;
-  return std::any_of(kEntities.begin(), kEntities.end(), [&](std::string_view e) { return rest.starts_with(e); });
+  return std::any_of(kEntities.begin(), kEntities.end(),
+                     [&](std::string_view e) { return rest.starts_with(e); });
 }
 
 /// The part of the document behind a construct that ends with `end`; npos when it never ends.

@@ -9,8 +9,8 @@ namespace ploop::descriptor {
 
 enum class Encoding { Utf8, Latin1 };
 
-/// Refuses what has no place in a descriptor: nothing at all, too much, NUL bytes, other encodings, a DTD, entities
-/// other than the five of XML, a "<" inside a tag, too many tags or attributes. ExitCode::Lock.
+/// Refuses what has no place in a descriptor: nothing at all, too much, NUL bytes, other encodings, a DTD,
+/// entities other than the five of XML, a "<" inside a tag, too many tags or attributes. ExitCode::Lock.
 Result<Encoding> scan_document(std::string_view xml);
 
 }  // namespace ploop::descriptor

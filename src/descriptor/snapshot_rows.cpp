@@ -5,8 +5,8 @@ namespace {
 
 SnapshotRow row_of(const Disk& disk, const Shot& shot, std::string_view current) {
   const Image* image = disk.find_image(shot.uuid);
-  return {shot.parent, shot.uuid, image == nullptr ? std::string() : image->file, same_uuid(shot.uuid, current),
-          shot.temporary};
+  return {shot.parent, shot.uuid, image == nullptr ? std::string() : image->file,
+          same_uuid(shot.uuid, current), shot.temporary};
 }
 
 }  // namespace
@@ -20,9 +20,11 @@ Result<std::vector<SnapshotRow>> snapshot_rows(const Disk& disk, const SnapshotR
   if (options.uuid) {
     const Shot* shot = disk.find_shot(*options.uuid);
     if (shot == nullptr) return fail(ExitCode::Create, "Can't find snapshot by uuid " + *options.uuid);
-    for (; shot != nullptr && shots.size() < kMaxChain; shot = disk.find_shot(shot->parent)) shots.push_back(shot);
+    for (; shot != nullptr && shots.size() < kMaxChain; shot = disk.find_shot(shot->parent))
+      shots.push_back(shot);
   } else {
-    for (const Shot& shot : disk.shots) shots.push_back(&shot);
+    for (const Shot& shot : disk.shots)
+      shots.push_back(&shot);
   }
 
   std::vector<SnapshotRow> rows;

@@ -9,7 +9,9 @@
 
 namespace ploop::descriptor {
 
-Result<std::string> resolve(const std::string& path) { return canonical_path(path, ExitCode::Descriptor); }
+Result<std::string> resolve(const std::string& path) {
+  return canonical_path(path, ExitCode::Descriptor);
+}
 
 Result<Disk> load(const std::string& path) {
   const std::string canonical = TRY(resolve(path));

@@ -11,7 +11,8 @@ inline const std::string kA = "{aaaaaaaa-1111-4111-8111-000000000001}";
 inline const std::string kB = "{bbbbbbbb-2222-4222-8222-000000000002}";
 inline const std::string kC = "{cccccccc-3333-4333-8333-000000000003}";
 
-inline std::string image(const std::string& uuid, const std::string& file, const std::string& type = "Compressed") {
+inline std::string image(const std::string& uuid, const std::string& file,
+                         const std::string& type = "Compressed") {
   return "<Image><GUID>" + uuid + "</GUID><Type>" + type + "</Type><File>" + file + "</File></Image>";
 }
 

@@ -1,5 +1,5 @@
-// Bytes of a DiskDescriptor.xml to a Disk and back. Hostile input: no DTD, no entities, bounded size, depth and
-// number of nodes; everything is validated before a Disk exists.
+// Bytes of a DiskDescriptor.xml to a Disk and back. Hostile input: no DTD, no entities, bounded size, depth
+// and number of nodes; everything is validated before a Disk exists.
 #pragma once
 
 #include <cstddef>
@@ -20,8 +20,8 @@ inline constexpr int kMaxDepth = 16;
 /// (`snapshot-list` turns all its errors into 1).
 Result<Disk> parse(std::string_view xml, const std::string& directory);
 
-/// The document in the historical layout: two spaces per level, one newline at the end, names of images inside the
-/// directory relative to it.
+/// The document in the historical layout: two spaces per level, one newline at the end, names of images
+/// inside the directory relative to it.
 std::string serialize(const Disk& disk);
 
 }  // namespace ploop::descriptor

@@ -239,7 +239,8 @@ TEST(Parse, ReadsADiskOfParallelsDesktopAndKeepsWhatItDoesNotKnow) {
   Document d;
   d.prolog = "<?xml version='1.0' encoding='UTF-8'?>\r\n";
   d.parameters =
-      "<Disk_size>134217728</Disk_size><Cylinders>262144</Cylinders><PhysicalSectorSize>4096</PhysicalSectorSize>"
+      "<Disk_size>134217728</Disk_size><Cylinders>262144</Cylinders><PhysicalSectorSize>4096</"
+      "PhysicalSectorSize>"
       "<LogicSectorSize>512</LogicSectorSize><Heads>16</Heads><Sectors>32</Sectors><Padding>0</Padding>"
       "<Encryption><Engine>{00000000-0000-0000-0000-000000000000}</Engine><Data></Data></Encryption>"
       "<UID>{f0f0f0f0-0000-4000-8000-123456789abc}</UID><Name>disk &quot;one&quot;</Name>"
@@ -254,14 +255,16 @@ TEST(Parse, ReadsADiskOfParallelsDesktopAndKeepsWhatItDoesNotKnow) {
 
   const std::string written = serialize(disk);
   EXPECT_NE(written.find("<Parallels_disk_image Version=\"1.0\">\n"), std::string::npos);
-  EXPECT_NE(written.find("    <Miscellaneous>\n      <CompatLevel>level2</CompatLevel>\n"), std::string::npos) << written;
+  EXPECT_NE(written.find("    <Miscellaneous>\n      <CompatLevel>level2</CompatLevel>\n"), std::string::npos)
+      << written;
   EXPECT_NE(written.find("    <Name>disk \"one\"</Name>\n"), std::string::npos) << written;
   EXPECT_EQ(parsed(written), disk);
 }
 
 TEST(Parse, KeepsForeignElementsInEveryPlace) {
   Document d;
-  const std::string odd = "<x:odd a=\"&quot;1&#10;&gt;\"> <y/>text <!-- gone --> tail<![CDATA[<raw>]]><z> </z></x:odd>";
+  const std::string odd =
+      "<x:odd a=\"&quot;1&#10;&gt;\"> <y/>text <!-- gone --> tail<![CDATA[<raw>]]><z> </z></x:odd>";
   d.parameters += odd + "<Encryption><KeyId>key-7</KeyId></Encryption>";
   d.storage += odd;
   d.images = "<Image><GUID>" + kTop + "</GUID><File>a</File>" + odd + "</Image>";
@@ -272,8 +275,9 @@ TEST(Parse, KeepsForeignElementsInEveryPlace) {
   text.insert(text.rfind("</"), odd + odd);
   const Disk disk = parsed(text);
   EXPECT_EQ(disk.key_id, "key-7");
-  for (const std::string* kept : {&disk.kept.root, &disk.kept.disk_parameters, &disk.kept.storage_data,
-                                  &disk.kept.storage, &disk.kept.snapshots, &disk.images[0].kept, &disk.shots[0].kept}) {
+  for (const std::string* kept :
+       {&disk.kept.root, &disk.kept.disk_parameters, &disk.kept.storage_data, &disk.kept.storage,
+        &disk.kept.snapshots, &disk.images[0].kept, &disk.shots[0].kept}) {
     EXPECT_NE(kept->find("x:odd"), std::string::npos);
     EXPECT_NE(kept->find("&lt;raw&gt;"), std::string::npos);
   }

@@ -1,7 +1,9 @@
-// Which clusters of the top's file are taken. Pure bookkeeping, no I/O: the caller punches, extends and reports back.
+// Which clusters of the top's file are taken. Pure bookkeeping, no I/O: the caller punches, extends and
+// reports back.
 //
-// A cluster is taken while the live map or the table on disk refers to it, or while it is on its way back (reclaim). A free
-// cluster inside the file is a hole; a *clean* hole is known to read as zeros, any other must be punched before use.
+// A cluster is taken while the live map or the table on disk refers to it, or while it is on its way back
+// (reclaim). A free cluster inside the file is a hole; a *clean* hole is known to read as zeros, any other
+// must be punched before use.
 #pragma once
 
 #include <cstdint>
@@ -29,11 +31,12 @@ class Allocator {
  public:
   struct Taken {
     std::uint32_t cluster;
-    bool clean;   ///< reads as zeros
-    bool hole;    ///< was free inside the used part of the file
+    bool clean;  ///< reads as zeros
+    bool hole;   ///< was free inside the used part of the file
   };
 
-  /// `first` = lowest data cluster, `file_clusters` = whole clusters of the file now, `limit` = most clusters the file may have.
+  /// `first` = lowest data cluster, `file_clusters` = whole clusters of the file now, `limit` = most clusters
+  /// the file may have.
   void reset(std::uint32_t first, std::uint64_t file_clusters, std::uint64_t limit);
   /// The cluster is referred to; for building up after reset().
   void mark_used(std::uint32_t cluster);
@@ -64,7 +67,8 @@ class Allocator {
   std::uint64_t limit_ = 0;
   std::uint64_t search_from_ = 0;  // nothing is free below
   std::uint64_t fresh_from_ = 0;   // never taken from here on
-  std::uint64_t unknown_end_ = 0;  // clusters behind the end and before this one may have old content when the file grows again
+  std::uint64_t unknown_end_ =
+      0;  // clusters behind the end and before this one may have old content when the file grows again
   Bitmap used_;
   Bitmap clean_;
 };

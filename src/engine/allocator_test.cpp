@@ -28,7 +28,8 @@ TEST(Allocator, TakesTheLowestHoleFirstAndThenFreshSpace) {
 TEST(Allocator, GivesBackAndReusesWithTheStateItWasGiven) {
   Allocator a;
   a.reset(1, 4, 10);
-  for (int i = 0; i < 3; ++i) ASSERT_TRUE(a.take());
+  for (int i = 0; i < 3; ++i)
+    ASSERT_TRUE(a.take());
   EXPECT_EQ(a.used_end(), 4u);
   a.give_back(2, true);
   a.give_back(3, false);
@@ -53,7 +54,8 @@ TEST(Allocator, WhatComesBackAfterACutThatFailedIsNotClean) {
   Allocator a;
   a.reset(1, 2, 20);
   a.extended_to(6);
-  for (int i = 0; i < 5; ++i) ASSERT_TRUE(a.take());
+  for (int i = 0; i < 5; ++i)
+    ASSERT_TRUE(a.take());
   EXPECT_EQ(a.used_between(2, 4), 2u);
   a.give_back(4, false);
   a.give_back(5, true);
@@ -61,8 +63,10 @@ TEST(Allocator, WhatComesBackAfterACutThatFailedIsNotClean) {
   a.cut_to(4);
   EXPECT_FALSE(a.take()) << "nothing behind the new end is handed out";
   a.extended_to(8);
-  for (const bool clean : {false, false, true, true}) EXPECT_EQ(a.take()->clean, clean);
-  for (std::uint32_t c = 4; c < 8; ++c) a.give_back(c, false);
+  for (const bool clean : {false, false, true, true})
+    EXPECT_EQ(a.take()->clean, clean);
+  for (std::uint32_t c = 4; c < 8; ++c)
+    a.give_back(c, false);
   a.cut_to(4);
   a.cut_done();
   a.extended_to(6);
@@ -76,7 +80,8 @@ TEST(BitmapFind, CrossesWordsAndStopsAtTheEnd) {
   EXPECT_EQ(b.find(true, 0, 200), 130u);
   EXPECT_EQ(b.find(true, 0, 130), 130u);
   EXPECT_EQ(b.find(true, 131, 200), 200u);
-  for (std::uint64_t i = 0; i < 130; ++i) b.set(i);
+  for (std::uint64_t i = 0; i < 130; ++i)
+    b.set(i);
   EXPECT_EQ(b.find(false, 0, 200), 131u);
 }
 

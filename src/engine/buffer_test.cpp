@@ -22,7 +22,9 @@ class BufferTest : public DeviceTest {
     std::memset(buffer_.data(), value, length);
     return execute(request(Op::Write, offset, length));
   }
-  int read_buffer(std::uint64_t offset, std::uint64_t length) { return execute(request(Op::Read, offset, length)); }
+  int read_buffer(std::uint64_t offset, std::uint64_t length) {
+    return execute(request(Op::Read, offset, length));
+  }
   [[nodiscard]] bool holds(std::uint64_t length, unsigned char value) const {
     for (std::uint64_t i = 0; i < length; ++i) {
       if (buffer_.data()[i] != std::byte{value}) return false;
@@ -44,7 +46,8 @@ TEST_F(BufferTest, WhatTheTopHasIsOneOperation) {
   add_image();
   open();
   ASSERT_EQ(write(0, 4 * kCluster, 0x11), 0);
-  EXPECT_EQ(operations_of([&] { EXPECT_EQ(write_buffer(kCluster - 4096, kCluster, 0x22), 0); }), 1u) << "neighbours in the file";
+  EXPECT_EQ(operations_of([&] { EXPECT_EQ(write_buffer(kCluster - 4096, kCluster, 0x22), 0); }), 1u)
+      << "neighbours in the file";
   EXPECT_EQ(value_at(0, kCluster - 4096), 0x11);
   EXPECT_EQ(value_at(kCluster - 4096, kCluster), 0x22);
   EXPECT_EQ(value_at(2 * kCluster - 4096, 4096), 0x11);
@@ -85,14 +88,14 @@ TEST_F(BufferTest, WhatIsMoreThanOneOperationNeedsMemoryAndChangesNothing) {
   ASSERT_EQ(write(5 * kCluster, kCluster, 0x44), 0);
   ASSERT_EQ(write(2 * kCluster, kCluster, 0x55), 0);
   const Request cases[] = {
-      request(Op::Read, 8 * kCluster, 4096),             // nobody has it
-      request(Op::Write, 8 * kCluster, kCluster),        // a first write
-      request(Op::Write, 0, 4096),                       // over a lower level
-      request(Op::Read, kCluster, 4096),                 // from two levels
-      request(Op::Write, kCluster, 512),                 // into a cluster that is here in part
-      request(Op::Read, kCluster - 512, 1024),           // two pieces
-      request(Op::Write, 6 * kCluster - 512, 1024),      // into two clusters, one of them new
-      request(Op::Read, 3 * kCluster - 512, 1024),       // two levels
+      request(Op::Read, 8 * kCluster, 4096),         // nobody has it
+      request(Op::Write, 8 * kCluster, kCluster),    // a first write
+      request(Op::Write, 0, 4096),                   // over a lower level
+      request(Op::Read, kCluster, 4096),             // from two levels
+      request(Op::Write, kCluster, 512),             // into a cluster that is here in part
+      request(Op::Read, kCluster - 512, 1024),       // two pieces
+      request(Op::Write, 6 * kCluster - 512, 1024),  // into two clusters, one of them new
+      request(Op::Read, 3 * kCluster - 512, 1024),   // two levels
   };
   for (const Request& r : cases) {
     EXPECT_EQ(operations_of([&] { EXPECT_EQ(execute(r), kNeedsMemory) << r.offset; }), 0u) << r.offset;
@@ -100,7 +103,8 @@ TEST_F(BufferTest, WhatIsMoreThanOneOperationNeedsMemoryAndChangesNothing) {
   Request durable = request(Op::Write, 5 * kCluster, 4096);
   durable.fua = true;
   EXPECT_EQ(operations_of([&] { EXPECT_EQ(execute(durable), kNeedsMemory); }), 0u) << "a flush is part of it";
-  EXPECT_EQ(operations_of([&] { EXPECT_EQ(read_buffer(3 * kCluster, kCluster), 0); }), 1u) << "all of it from a lower level";
+  EXPECT_EQ(operations_of([&] { EXPECT_EQ(read_buffer(3 * kCluster, kCluster), 0); }), 1u)
+      << "all of it from a lower level";
   EXPECT_TRUE(holds(kCluster, 0x11));
   EXPECT_EQ(value_at(0, kCluster), 0x11);
   EXPECT_EQ(value_at(kCluster, 512), 0x33);

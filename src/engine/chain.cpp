@@ -1,11 +1,11 @@
-// Other levels under a running device. All of it happens while the device is held: nothing is in flight, the tables on disk say
-// what the map says.
+// Other levels under a running device. All of it happens while the device is held: nothing is in flight, the
+// tables on disk say what the map says.
 //
-//   push           an empty delta becomes the top; no entry of the map changes, so the time does not depend on the disk's size
-//   drop_overlay   a drained former top goes
+//   push           an empty delta becomes the top; no entry of the map changes, so the time does not depend
+//   on the disk's size drop_overlay   a drained former top goes
 //
-// Everything else (other lower levels, another size, the beginning of a merge) opens a new core over the same map memory; see
-// Device::reopen().
+// Everything else (other lower levels, another size, the beginning of a merge) opens a new core over the same
+// map memory; see Device::reopen().
 
 #include <algorithm>
 
@@ -18,11 +18,15 @@ namespace ploop::engine {
 namespace {
 
 Status fits(const image::Delta& delta, const image::Delta& top) {
-  const auto refuse = [&](const char* why) { return fail(ExitCode::Format, delta.file().name() + ": " + why); };
+  const auto refuse = [&](const char* why) {
+    return fail(ExitCode::Format, delta.file().name() + ": " + why);
+  };
   if (delta.kind() != image::Kind::Ploop1) return refuse("a new top can't be raw");
-  if (delta.cluster_sectors() != top.cluster_sectors()) return refuse("the cluster size is not that of the device");
+  if (delta.cluster_sectors() != top.cluster_sectors())
+    return refuse("the cluster size is not that of the device");
   if (delta.size_sectors() != top.size_sectors()) return refuse("the size is not that of the device");
-  const bool versions_differ = top.kind() == image::Kind::Ploop1 && delta.header().version != top.header().version;
+  const bool versions_differ =
+      top.kind() == image::Kind::Ploop1 && delta.header().version != top.header().version;
   if (versions_differ) return refuse("the format version is not that of the device");
   if (delta.end_cluster() > delta.header().header_clusters()) return refuse("a new top has to be empty");
   return {};
@@ -38,12 +42,14 @@ std::uint64_t Core::allocator_limit(const format::Header& header) {
 void Core::prepare_buffers() {
   if (round_.images.size() > 0) return;
   zeros_ = AlignedBuffer(kCopyBytes);
-  for (Copy& copy : copies_) copy.buffer = AlignedBuffer(kCopyBytes);
+  for (Copy& copy : copies_)
+    copy.buffer = AlignedBuffer(kCopyBytes);
   round_.images = AlignedBuffer(kMaxPagesPerCommit * format::kTablePageSize);
   claims_.reserve(128);
 }
 
-/// Everything about a new top that takes time. Changes its file only: marked as in use, space for the table reserved.
+/// Everything about a new top that takes time. Changes its file only: marked as in use, space for the table
+/// reserved.
 Result<NewTop> Core::prepare_push(image::Delta delta) const {
   if (!config_.writable) return fail(ExitCode::Param, "The device is read-only");
   if (has_overlay()) return fail(ExitCode::Busy, "A merge of the top is not finished");
@@ -52,9 +58,11 @@ Result<NewTop> Core::prepare_push(image::Delta delta) const {
   NewTop top{std::move(delta), {}, {}, {}};
   top.header = top.delta.header();
   TRY(image::mark_in_use(top.delta.file(), top.header));
-  const int reserved = top.delta.file().allocate(0, top.header.header_clusters() * top.header.cluster_bytes());
+  const int reserved =
+      top.delta.file().allocate(0, top.header.header_clusters() * top.header.cluster_bytes());
   if (reserved < 0 && reserved != -EOPNOTSUPP) {
-    return fail(errno_error(ExitCode::Fallocate, -reserved, "reserve the cluster table of " + top.delta.file().name()));
+    return fail(errno_error(ExitCode::Fallocate, -reserved,
+                            "reserve the cluster table of " + top.delta.file().name()));
   }
   const std::uint64_t length = TRY(io::file_size(top.delta.file()));
   top.allocator.reset(top.header.header_clusters(), length >> cluster_shift_, allocator_limit(top.header));
@@ -66,8 +74,8 @@ Result<NewTop> Core::prepare_push(image::Delta delta) const {
 /// The top gets the header of a closed image, durably. Undone by unseal_top().
 Status Core::seal_top() {
   if (top_is_raw_) return {};
-  // The space reserved behind the last cluster goes first: whatever dies next, nobody opens a lower image to trim it.
-  // Where it fails, the file is only longer.
+  // The space reserved behind the last cluster goes first: whatever dies next, nobody opens a lower image to
+  // trim it. Where it fails, the file is only longer.
   const std::uint64_t end = allocator_.used_end();
   if (end < allocator_.file_clusters() && top_->truncate(end << cluster_shift_) >= 0) {
     allocator_.cut_to(end);
@@ -82,7 +90,9 @@ Status Core::seal_top() {
   return {};
 }
 
-Status Core::unseal_top() { return top_is_raw_ ? Status{} : image::mark_in_use(*top_, header_); }
+Status Core::unseal_top() {
+  return top_is_raw_ ? Status{} : image::mark_in_use(*top_, header_);
+}
 
 /// The sealed top becomes read-only, `top` takes the writes.
 void Core::push(NewTop top) {

@@ -18,7 +18,8 @@ class ChainTest : public DeviceTest {
   }
   void begin_merge(std::vector<std::size_t> lower) {
     std::vector<image::Delta> deltas;
-    for (const std::size_t index : lower) deltas.push_back(reopen_image(index, index == lower.back()));
+    for (const std::size_t index : lower)
+      deltas.push_back(reopen_image(index, index == lower.back()));
     ASSERT_EQ(hold(), 0);
     const Status begun = device_->reopen(std::move(deltas), true, std::as_writable_bytes(std::span(memory_)));
     ASSERT_TRUE(begun) << begun.error().message();
@@ -69,7 +70,8 @@ TEST_F(ChainTest, ASnapshotKeepsItsContentAndTheDeviceGoesOn) {
   close();
 }
 
-// A snapshot whose daemon dies right behind the commit point leaves a lower image that nobody opens for writing again.
+// A snapshot whose daemon dies right behind the commit point leaves a lower image that nobody opens for
+// writing again.
 TEST_F(ChainTest, ASealedTopIsAsLongAsItsClustersAndGoesOnWhenUnsealed) {
   add_image();
   open();
@@ -121,7 +123,8 @@ TEST_F(ChainTest, ATopThatDoesNotFitIsRefusedAndNothingChanges) {
   add_image();
   open();
   files_.push_back(std::make_unique<io::MemoryFile>("foreign", io::MemoryFileOptions{}));
-  const auto header = format::make_header(2 * kClusters * kCluster / 512, kCluster / 512, format::Version::V2);
+  const auto header =
+      format::make_header(2 * kClusters * kCluster / 512, kCluster / 512, format::Version::V2);
   ASSERT_EQ(files_.back()->truncate(header->first_block_sectors * 512ull), 0);
   ASSERT_EQ(files_.back()->write(format::encode_header(*header), 0), 64);
   EXPECT_EQ(device_->prepare_push(reopen_image(2, true)).error().code, ExitCode::Format) << "another size";
@@ -203,8 +206,9 @@ TEST_F(ChainTest, AFlushedWriteIntoAPulledClusterIsNotHiddenByTheFormerTop) {
   DeviceConfig config;
   std::vector<std::unique_ptr<io::MemoryFile>> both;
   for (auto& f : files_) {
-    auto delta = image::Delta::open(std::make_unique<SharedFile>(*f, fail_sync_, immediate_), image::Kind::Ploop1,
-                                    {.allow_in_use = true, .writable = f == files_.back()});
+    auto delta =
+        image::Delta::open(std::make_unique<SharedFile>(*f, fail_sync_, immediate_), image::Kind::Ploop1,
+                           {.allow_in_use = true, .writable = f == files_.back()});
     ASSERT_TRUE(delta);
     config.deltas.push_back(std::move(*delta));
   }
@@ -231,7 +235,8 @@ TEST_F(ChainTest, AnInterruptedLiveMergeIsTakenOverFromTheMap) {
   DeviceConfig config;
   config.overlay = true;
   config.adopt_map = true;
-  for (std::size_t i = 0; i < files_.size(); ++i) config.deltas.push_back(reopen_image(i, true));
+  for (std::size_t i = 0; i < files_.size(); ++i)
+    config.deltas.push_back(reopen_image(i, true));
   config.map_memory = std::as_writable_bytes(std::span(memory_));
   auto device = Device::open(*ring_, std::move(config));
   ASSERT_TRUE(device) << device.error().message();
@@ -249,11 +254,13 @@ TEST_F(ChainTest, AnInterruptedLiveMergeIsTakenOverFromTheMap) {
 }
 
 TEST_F(ChainTest, ASuccessorLooksUpWhatALowerFileHasElsewhere) {
-  // The same content in two files, in which the clusters lie in different places; the second one comes while the worker is being replaced.
+  // The same content in two files, in which the clusters lie in different places; the second one comes while
+  // the worker is being replaced.
   const auto fill = [&](std::initializer_list<std::uint64_t> order) {
     add_image();
     open();
-    for (const std::uint64_t n : order) ASSERT_EQ(write(n * kCluster, kCluster, static_cast<unsigned char>(0x11 + n)), 0);
+    for (const std::uint64_t n : order)
+      ASSERT_EQ(write(n * kCluster, kCluster, static_cast<unsigned char>(0x11 + n)), 0);
     close();
   };
   fill({2, 1, 0});

@@ -27,7 +27,9 @@ struct ClusterMap::Header {
   std::uint64_t finished;
 };
 
-std::uint64_t MapGeometry::record_bytes() const { return 16 + div_up(sectors_per_cluster(), 64) * 8; }
+std::uint64_t MapGeometry::record_bytes() const {
+  return 16 + div_up(sectors_per_cluster(), 64) * 8;
+}
 
 std::uint16_t MapGeometry::partial_records() const {
   return static_cast<std::uint16_t>(std::clamp<std::uint64_t>(kMiB / record_bytes(), 16, kMaxPartialRecords));
@@ -56,8 +58,12 @@ void PartialRecord::set_present(std::uint32_t first, std::uint32_t count) {
   }
 }
 
-bool PartialRecord::all_present() const { return run(0, sectors_) == sectors_ && present(0); }
-bool PartialRecord::none_present() const { return run(0, sectors_) == sectors_ && !present(0); }
+bool PartialRecord::all_present() const {
+  return run(0, sectors_) == sectors_ && present(0);
+}
+bool PartialRecord::none_present() const {
+  return run(0, sectors_) == sectors_ && !present(0);
+}
 
 std::uint32_t PartialRecord::run(std::uint32_t first, std::uint32_t limit) const {
   const bool value = present(first);
@@ -80,20 +86,27 @@ ClusterMap::ClusterMap(std::span<std::byte> memory, const MapGeometry& geometry)
       geometry_(geometry),
       entries_(reinterpret_cast<std::uint64_t*>(memory.data() + kHeaderBytes)) {}
 
-ClusterMap::Header& ClusterMap::header() const { return *reinterpret_cast<Header*>(memory_); }
+ClusterMap::Header& ClusterMap::header() const {
+  return *reinterpret_cast<Header*>(memory_);
+}
 
 Result<ClusterMap> ClusterMap::create(std::span<std::byte> memory, const MapGeometry& geometry) {
   if (memory.size() < geometry.map_bytes() || reinterpret_cast<std::uintptr_t>(memory.data()) % 8 != 0) {
     return fail(ExitCode::Param, "map memory is too small or not aligned");
   }
   ClusterMap map(memory, geometry);
-  new (memory.data()) Header{kMagic, geometry.clusters, geometry.cluster_bytes, geometry.levels, geometry.top_level, 0, 0};
-  std::atomic_thread_fence(std::memory_order_release);  // a successor must not take the zeros below for a finished map
+  new (memory.data())
+      Header{kMagic, geometry.clusters, geometry.cluster_bytes, geometry.levels, geometry.top_level, 0, 0};
+  // A successor must not take the zeros below for a finished map. It looks when this process is dead, so what
+  // counts is the order in which the compiler puts the stores.
+  std::atomic_signal_fence(std::memory_order_seq_cst);
   std::memset(memory.data() + kHeaderBytes, 0, geometry.map_bytes() - kHeaderBytes);
   return map;
 }
 
-std::uint64_t ClusterMap::layout() { return kMagic; }
+std::uint64_t ClusterMap::layout() {
+  return kMagic;
+}
 
 bool ClusterMap::worth_adopting(std::span<const std::byte> memory) {
   if (memory.size() < sizeof(Header)) return false;
@@ -103,8 +116,12 @@ bool ClusterMap::worth_adopting(std::span<const std::byte> memory) {
   return header.magic != kMagic || header.finished != 0;  // a foreign map is for adopt() to refuse
 }
 
-void ClusterMap::finish() { std::atomic_ref(header().finished).store(1, std::memory_order_release); }
-void ClusterMap::abandon() { std::atomic_ref(header().finished).store(0, std::memory_order_release); }
+void ClusterMap::finish() {
+  std::atomic_ref(header().finished).store(1, std::memory_order_release);
+}
+void ClusterMap::abandon() {
+  std::atomic_ref(header().finished).store(0, std::memory_order_release);
+}
 
 void ClusterMap::set_levels(std::uint32_t levels, std::uint32_t top_level) {
   geometry_.levels = levels;
@@ -122,10 +139,12 @@ Result<ClusterMap> ClusterMap::adopt(std::span<std::byte> memory, const MapGeome
   const Header& h = map.header();
   if (h.magic != kMagic || h.clusters != geometry.clusters || h.cluster_bytes != geometry.cluster_bytes ||
       h.levels != geometry.levels || h.top_level != geometry.top_level) {
-    return fail(ExitCode::Format, "the map left by the previous daemon belongs to another device or version (" +
-                                      std::to_string(h.levels) + " levels, " + std::to_string(h.top_level) + " written, " +
-                                      std::to_string(h.clusters) + " clusters; expected " + std::to_string(geometry.levels) +
-                                      ", " + std::to_string(geometry.top_level) + ", " + std::to_string(geometry.clusters) + ")");
+    return fail(ExitCode::Format,
+                "the map left by the previous daemon belongs to another device or version (" +
+                    std::to_string(h.levels) + " levels, " + std::to_string(h.top_level) + " written, " +
+                    std::to_string(h.clusters) + " clusters; expected " + std::to_string(geometry.levels) +
+                    ", " + std::to_string(geometry.top_level) + ", " + std::to_string(geometry.clusters) +
+                    ")");
   }
   TRY(map.verify(file_clusters));
   return map;
@@ -139,9 +158,10 @@ Status ClusterMap::verify(std::span<const std::uint64_t> file_clusters) const {
       if (e.bits() == 0) continue;
       return fail(ExitCode::Format, "impossible map entry for cluster " + std::to_string(n));
     }
-    const bool sound = e.level() < file_clusters.size() && e.cluster() < file_clusters[e.level()] &&
-                       (!e.partial() || (e.record() < geometry_.partial_records() && record(e.record()).in_use() &&
-                                         record(e.record()).guest_cluster() == n));
+    const bool sound =
+        e.level() < file_clusters.size() && e.cluster() < file_clusters[e.level()] &&
+        (!e.partial() || (e.record() < geometry_.partial_records() && record(e.record()).in_use() &&
+                          record(e.record()).guest_cluster() == n));
     const bool top = sound && e.level() == geometry_.top_level;
     if (!sound || (top && used[e.cluster()])) {
       return fail(ExitCode::Format, "impossible map entry for cluster " + std::to_string(n));
@@ -156,7 +176,11 @@ PartialRecord ClusterMap::record(std::uint16_t index) const {
   return {first + index * geometry_.record_bytes(), geometry_.sectors_per_cluster()};
 }
 
-bool ClusterMap::failed() const { return header().failed != 0; }
-void ClusterMap::set_failed() { header().failed = 1; }
+bool ClusterMap::failed() const {
+  return header().failed != 0;
+}
+void ClusterMap::set_failed() {
+  header().failed = 1;
+}
 
 }  // namespace ploop::engine

@@ -67,7 +67,8 @@ TEST(ClusterMapAdopt, TakesASoundMapAndRefusesImpossibleOnes) {
   }
   map->set(0, sound);
   map->set(2, sound);
-  EXPECT_FALSE(ClusterMap::adopt(m.span(), kGeometry, files)) << "one cluster of the top for two guest clusters";
+  EXPECT_FALSE(ClusterMap::adopt(m.span(), kGeometry, files))
+      << "one cluster of the top for two guest clusters";
 }
 
 TEST(ClusterMapAdopt, IsForFinishedMapsOnly) {

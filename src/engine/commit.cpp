@@ -1,12 +1,13 @@
 // Flush: the point at which the live map becomes what the table on disk says.
 //
-// One commit runs at a time; flushes that arrive meanwhile share the next one. A commit goes through the dirty table pages in rounds:
+// One commit runs at a time; flushes that arrive meanwhile share the next one. A commit goes through the
+// dirty table pages in rounds:
 //
-//   capture   page images are built; they hold the durable state plus complete entries, nothing that is still on its way
-//   barrier   everything the captured entries refer to is durable from here on
-//   pages     written in place; every 4-byte slot is old or new independently of its neighbours
-//   barrier   from here on the captured state is the durable one
-//   settle    clusters that were in the old table and are not in the new one may go back
+//   capture   page images are built; they hold the durable state plus complete entries, nothing that is still
+//   on its way barrier   everything the captured entries refer to is durable from here on pages     written
+//   in place; every 4-byte slot is old or new independently of its neighbours barrier   from here on the
+//   captured state is the durable one settle    clusters that were in the old table and are not in the new
+//   one may go back
 //
 // A failed barrier or page write fails the device for good.
 
@@ -51,13 +52,14 @@ std::uint32_t Core::wanted(std::uint64_t cluster) const {
 void Core::build_page(std::uint32_t page, std::byte* image) const {
   const format::PageSlots slots = format::slots_of_page(header_.table_entries, page);
   std::array<std::uint32_t, format::kSlotsPerPage> clusters{};
-  for (std::uint32_t i = 0; i < slots.count; ++i) clusters[i] = wanted(slots.first + i);
+  for (std::uint32_t i = 0; i < slots.count; ++i)
+    clusters[i] = wanted(slots.first + i);
   if (page == 0) {
     const auto header = format::encode_header(header_);
     std::memcpy(image, header.data(), header.size());
   }
-  const bool encoded =
-      format::encode_table_page(header_, page, std::span(clusters).first(slots.count), {image, format::kTablePageSize});
+  const bool encoded = format::encode_table_page(header_, page, std::span(clusters).first(slots.count),
+                                                 {image, format::kTablePageSize});
   if (!encoded) std::abort();  // allocate() refuses clusters without a slot value
 }
 
@@ -70,7 +72,8 @@ bool Core::capture(std::uint64_t* next) {
     if (page == table_pages_) break;
     dirty_pages_.clear(page);
     --dirty_pages_count_;
-    build_page(static_cast<std::uint32_t>(page), round_.images.data() + round_.count * format::kTablePageSize);
+    build_page(static_cast<std::uint32_t>(page),
+               round_.images.data() + round_.count * format::kTablePageSize);
     round_.pages[round_.count++] = static_cast<std::uint32_t>(page);
     ++page;
   }
@@ -112,14 +115,17 @@ Task<int> Core::write_pages(Core& self) {
   Round& round = self.round_;
   for (std::size_t i = 0; i < round.count;) {
     std::size_t n = 1;
-    while (i + n < round.count && round.pages[i + n] == round.pages[i] + n) ++n;
-    const std::span<std::byte> data(round.images.data() + i * format::kTablePageSize, n * format::kTablePageSize);
+    while (i + n < round.count && round.pages[i + n] == round.pages[i] + n)
+      ++n;
+    const std::span<std::byte> data(round.images.data() + i * format::kTablePageSize,
+                                    n * format::kTablePageSize);
     const std::uint64_t at = format::page_offset(round.pages[i]);
     self.top_write_begins();
     const int put = co_await io::write(*self.ring_, *self.top_, data, at);
     self.top_write_ended(at, data.size());
     if (put == -ENOSPC || put == -EDQUOT) {
-      // Possible on copy-on-write file systems only. Written again later: the same bytes, so nothing is lost by waiting.
+      // Possible on copy-on-write file systems only. Written again later: the same bytes, so nothing is lost
+      // by waiting.
       if (self.config_.on_no_space == OnNoSpace::Pause && !self.stop_waiting_) {
         [[maybe_unused]] const int paused = co_await pause_for_space(self);
         continue;
@@ -141,7 +147,8 @@ void Core::settle() {
   for (std::size_t i = 0; i < round_.count; ++i) {
     const format::PageSlots slots = format::slots_of_page(header_.table_entries, round_.pages[i]);
     std::array<std::uint32_t, format::kSlotsPerPage> stored{};
-    format::decode_table_page(round_.pages[i], {round_.images.data() + i * format::kTablePageSize, format::kTablePageSize},
+    format::decode_table_page(round_.pages[i],
+                              {round_.images.data() + i * format::kTablePageSize, format::kTablePageSize},
                               std::span(stored).first(slots.count));
     for (std::uint32_t s = 0; s < slots.count; ++s) {
       std::uint32_t& durable = durable_[slots.first + s];
@@ -188,8 +195,8 @@ Task<int> Core::commit(Core& self) {
     const int result = co_await fill_all(self);
     if (result < 0) co_return result;
   }
-  // In one sweep over the table: a low page that gets dirty again and again must not keep a high one from its turn. Pages that
-  // get dirty behind the sweep are the next commit's business.
+  // In one sweep over the table: a low page that gets dirty again and again must not keep a high one from its
+  // turn. Pages that get dirty behind the sweep are the next commit's business.
   std::uint64_t next = 0;
   do {
     self.capture(&next);
@@ -204,8 +211,8 @@ Detached Core::commit_loop(Core& self) {
   do {
     const std::uint64_t ticket = self.flushes_wanted_;
     int result = co_await commit(self);
-    while ((result == -ENOSPC || result == -EDQUOT) && self.config_.on_no_space == OnNoSpace::Pause && !self.stop_waiting_ &&
-           !self.held_) {
+    while ((result == -ENOSPC || result == -EDQUOT) && self.config_.on_no_space == OnNoSpace::Pause &&
+           !self.stop_waiting_ && !self.held_) {
       [[maybe_unused]] const int paused = co_await pause_for_space(self);
       result = co_await commit(self);
     }
@@ -221,10 +228,12 @@ Detached Core::commit_loop(Core& self) {
 Task<int> Core::flush(Core& self) {
   if (self.failed_) co_return -EIO;
   if (!self.config_.writable) co_return 0;
-  if (!self.needs_commit() && !self.committing_ && self.data_generation_ == self.durable_generation_) co_return 0;
+  if (!self.needs_commit() && !self.committing_ && self.data_generation_ == self.durable_generation_)
+    co_return 0;
   const std::uint64_t ticket = ++self.flushes_wanted_;
   if (!self.committing_) commit_loop(self);
-  while (self.flushes_done_ < ticket) co_await self.committed_.wait();
+  while (self.flushes_done_ < ticket)
+    co_await self.committed_.wait();
   co_return self.failed_ ? -EIO : self.flush_result_;
 }
 

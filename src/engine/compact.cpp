@@ -1,15 +1,17 @@
 // Making the file shorter under load: clusters at its end move into holes, then the end is cut off.
 //
-// A pass has a target, a cluster of the file; everything at or behind it moves below it. For a few clusters at a time:
+// A pass has a target, a cluster of the file; everything at or behind it moves below it. For a few clusters
+// at a time:
 //
 //   mark          writes to them that come now wait, outside any grace period; reads go on
 //   grace period  writes that were running have ended
 //   copy          into the lowest hole, by reading and writing
 //   map           the entry names the copy; waiting writes go there
 //
-// A move never touches the only copy (O7): the old cluster stays what it is until the ordinary commit has made the new slot durable
-// (barrier, table, barrier) and the ordinary reclaim has given it back. So a pass ends with a flush, waits for the reclaim, and cuts
-// behind the last cluster that anything refers to. Nothing here writes the table.
+// A move never touches the only copy (O7): the old cluster stays what it is until the ordinary commit has
+// made the new slot durable (barrier, table, barrier) and the ordinary reclaim has given it back. So a pass
+// ends with a flush, waits for the reclaim, and cuts behind the last cluster that anything refers to. Nothing
+// here writes the table.
 
 #include <algorithm>
 #include <cerrno>
@@ -88,7 +90,8 @@ Detached Core::run_compact(Core& self, CompactAwaiter* a) {
 /// Everything that was freed becomes holes. 0 or -errno.
 Task<int> Core::settle_frees(Core& self) {
   const int result = co_await flush(self);
-  while (self.reclaim_running_) co_await self.reclaimed_.wait();
+  while (self.reclaim_running_)
+    co_await self.reclaimed_.wait();
   co_return self.failed_ ? -EIO : result;
 }
 
@@ -98,7 +101,8 @@ Task<int> Core::compact(Core& self, std::uint64_t most_clusters, CompactResult* 
   const std::uint64_t start = self.allocator_.used_end();
   const std::uint64_t packed = self.header_.header_clusters() + self.allocator_.used_clusters();
   const std::uint64_t goal = start - std::min(start - packed, most_clusters);
-  const std::uint64_t step = std::max<std::uint64_t>(1, self.config_.compact_pass_bytes >> self.cluster_shift_);
+  const std::uint64_t step =
+      std::max<std::uint64_t>(1, self.config_.compact_pass_bytes >> self.cluster_shift_);
   self.compact_progress_.total = self.allocator_.used_between(goal, start);
   result = co_await cut_file(self, &done->cut);
   while (result == 0 && !self.compact_cancelled_) {
@@ -123,7 +127,8 @@ Task<int> Core::compact_pass(Core& self, std::uint64_t target, CompactResult* do
   std::uint64_t n = 0;
   std::uint64_t looked_at = 0;
   while (n < self.cluster_count_ && !self.compact_cancelled_ && !self.failed_) {
-    for (; n < self.cluster_count_ && self.moving_count_ < per_batch && looked_at < kScanStep; ++n, ++looked_at) {
+    for (; n < self.cluster_count_ && self.moving_count_ < per_batch && looked_at < kScanStep;
+         ++n, ++looked_at) {
       const Entry e = self.map_.get(n);
       if (self.is_top(e) && !e.partial() && e.cluster() >= target) self.moving_[self.moving_count_++] = n;
     }
@@ -172,12 +177,14 @@ Task<int> Core::move_cluster(Core& self, std::uint64_t cluster, std::uint64_t ta
   std::size_t copy = 0;
   for (;;) {
     copy = 0;
-    while (copy < kCopyBuffers && self.copies_[copy].busy) ++copy;
+    while (copy < kCopyBuffers && self.copies_[copy].busy)
+      ++copy;
     if (copy < kCopyBuffers) break;
     co_await self.copy_released_.wait();
   }
   self.copies_[copy].busy = true;
-  const int result = co_await copy_cluster(self, e.cluster(), taken->cluster, taken->clean, self.copies_[copy].buffer.data());
+  const int result = co_await copy_cluster(self, e.cluster(), taken->cluster, taken->clean,
+                                           self.copies_[copy].buffer.data());
   self.copies_[copy].busy = false;
   self.copy_released_.wake_all(*self.ring_);
   if (result < 0) {
@@ -191,7 +198,8 @@ Task<int> Core::move_cluster(Core& self, std::uint64_t cluster, std::uint64_t ta
 }
 
 /// `clean`: the new place reads as zeros, so that zeros need no write and no blocks.
-Task<int> Core::copy_cluster(Core& self, std::uint32_t from, std::uint32_t to, bool clean, std::byte* buffer) {
+Task<int> Core::copy_cluster(Core& self, std::uint32_t from, std::uint32_t to, bool clean,
+                             std::byte* buffer) {
   const std::uint64_t source = std::uint64_t{from} << self.cluster_shift_;
   const std::uint64_t place = std::uint64_t{to} << self.cluster_shift_;
   for (std::uint64_t at = 0; at < self.cluster_bytes_; at += kCopyBytes) {
@@ -207,7 +215,8 @@ Task<int> Core::copy_cluster(Core& self, std::uint32_t from, std::uint32_t to, b
 
 /// Cuts the file behind the last cluster in use. Adds to *clusters what it cut.
 Task<int> Core::cut_file(Core& self, std::uint64_t* clusters) {
-  while (self.extending_) co_await self.extended_.wait();
+  while (self.extending_)
+    co_await self.extended_.wait();
   const std::uint64_t old = self.allocator_.file_clusters();
   std::uint64_t end = self.allocator_.used_end();
   if (self.sabotaged(Sabotage::CutBeforeCommit)) end = self.live_end();

@@ -8,8 +8,8 @@ namespace ploop::engine {
 
 namespace {
 
-/// Buffers of the ring are a matter for the kernel's threads where the file is one that we otherwise serve in place. Copying is cheaper
-/// than handing over, up to about this size.
+/// Buffers of the ring are a matter for the kernel's threads where the file is one that we otherwise serve in
+/// place. Copying is cheaper than handing over, up to about this size.
 constexpr std::uint64_t kWorthHandingOver = 64 * 1024;
 
 bool better_copied(const Request& r, const io::BlockFile& file) {
@@ -18,14 +18,17 @@ bool better_copied(const Request& r, const io::BlockFile& file) {
 
 }  // namespace
 
-FramePool& frame_pool(Core& core) { return core.frames; }
+FramePool& frame_pool(Core& core) {
+  return core.frames;
+}
 
 bool ExecuteAwaiter::await_suspend(std::coroutine_handle<> h) {
   waiting = h;
   return !core->start(*this);
 }
 
-Core::Core(io::Ring& ring, DeviceConfig&& config, Stats& counters) : stats(counters), ring_(&ring), config_(std::move(config)) {
+Core::Core(io::Ring& ring, DeviceConfig&& config, Stats& counters)
+    : stats(counters), ring_(&ring), config_(std::move(config)) {
   deltas_ = std::move(config_.deltas);
   timer_.core = this;
   timer_.finished = &Core::timer_fired;
@@ -75,7 +78,8 @@ bool Core::find_extent(std::uint64_t offset, std::uint64_t length, bool for_writ
   if (!e.mapped() || e.partial() || (for_write && e.level() != top_level_)) return false;
   for (std::uint64_t n = first + 1; n <= last; ++n) {
     const Entry next = map_.get(n);
-    if (!next.mapped() || next.partial() || next.level() != e.level() || next.cluster() != e.cluster() + (n - first)) {
+    if (!next.mapped() || next.partial() || next.level() != e.level() ||
+        next.cluster() != e.cluster() + (n - first)) {
       return false;
     }
   }
@@ -92,7 +96,8 @@ void Core::leave_phase(ExecuteAwaiter& a) {
   if (--in_phase_[a.phase] == 0 && a.phase != phase_) phase_drained_.wake_all(*ring_);
 }
 
-/// In the statistics. A request with a buffer counts when it was done that way, else when it comes back with memory.
+/// In the statistics. A request with a buffer counts when it was done that way, else when it comes back with
+/// memory.
 void Core::count(const Request& r) {
   switch (r.op) {
     case Request::Op::Read:
@@ -107,7 +112,9 @@ void Core::count(const Request& r) {
       stats.zeroings.add();
       stats.zeroed_bytes.add(r.length);
       break;
-    case Request::Op::Flush: stats.flushes.add(); break;
+    case Request::Op::Flush:
+      stats.flushes.add();
+      break;
   }
 }
 
@@ -156,7 +163,13 @@ bool Core::start_fast(ExecuteAwaiter& a) {
     top_write_begins();
   }
   a.finished = &Core::fast_finished;
-  const io::Op op{write ? io::OpKind::Write : io::OpKind::Read, extent.file, nullptr, r.data, extent.offset, r.length, 0,
+  const io::Op op{write ? io::OpKind::Write : io::OpKind::Read,
+                  extent.file,
+                  nullptr,
+                  r.data,
+                  extent.offset,
+                  r.length,
+                  0,
                   r.buffer};
   if (!ring_->submit(op, &a)) return true;
   if (complete_fast(a)) a.done = true;
@@ -173,7 +186,8 @@ bool Core::complete_fast(ExecuteAwaiter& a) {
   }
   const bool short_read = !write && a.result >= 0 && static_cast<std::uint64_t>(a.result) != a.request.length;
   if (a.request.in_buffer()) {
-    // Whatever went wrong, with memory it goes its usual way; a buffer that was filled in part must not be an answer.
+    // Whatever went wrong, with memory it goes its usual way; a buffer that was filled in part must not be an
+    // answer.
     const bool worked = a.result >= 0 && !short_read;
     if (worked) count(a.request);
     a.result = worked ? 0 : kNeedsMemory;
@@ -213,10 +227,15 @@ Detached Core::run(Core& self, ExecuteAwaiter* a) {
   for (;;) {
     self.enter_phase(*a);
     switch (r.op) {
-      case Request::Op::Read: result = co_await read(self, &r); break;
+      case Request::Op::Read:
+        result = co_await read(self, &r);
+        break;
       case Request::Op::Write:
-      case Request::Op::WriteZeroes: result = co_await write(self, &r); break;
-      case Request::Op::Flush: break;
+      case Request::Op::WriteZeroes:
+        result = co_await write(self, &r);
+        break;
+      case Request::Op::Flush:
+        break;
     }
     self.leave_phase(*a);
     if (result == kMoving) {
@@ -232,7 +251,8 @@ Detached Core::run(Core& self, ExecuteAwaiter* a) {
   self.finish(*a, result);
 }
 
-/// The host file system is full. Freed clusters that only wait for a commit may help; otherwise somebody has to make room.
+/// The host file system is full. Freed clusters that only wait for a commit may help; otherwise somebody has
+/// to make room.
 Task<int> Core::wait_for_space(Core& self) {
   int result = 0;
   if (self.needs_commit()) {

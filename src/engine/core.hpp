@@ -1,14 +1,17 @@
-// The state of a live device and the steps that work on it. Internal to the engine; device.hpp is the public face.
+// The state of a live device and the steps that work on it. Internal to the engine; device.hpp is the public
+// face.
 //
-// Files: core.cpp (look-up, fast path, request life cycle), hold.cpp (standing still), chain.cpp (another top, a merged top),
-// overlay.cpp (a former top being drained), read.cpp, write.cpp (writes and zeroing of mapped clusters),
-// first_write.cpp (taking a cluster), partial.cpp (clusters with sectors still below), commit.cpp (flush), reclaim.cpp
-// (freed clusters), compact.cpp (a shorter file), tracking.cpp (for copies). All of it runs on the ring's thread.
+// Files: core.cpp (look-up, fast path, request life cycle), hold.cpp (standing still), chain.cpp (another
+// top, a merged top), overlay.cpp (a former top being drained), read.cpp, write.cpp (writes and zeroing of
+// mapped clusters), first_write.cpp (taking a cluster), partial.cpp (clusters with sectors still below),
+// commit.cpp (flush), reclaim.cpp (freed clusters), compact.cpp (a shorter file), tracking.cpp (for copies).
+// All of it runs on the ring's thread.
 //
 // Invariants:
 //  - a map entry always reads correctly: it is stored only when the cluster holds what the guest must see;
 //  - what the table on disk says is durable_; a cluster it names is never written as another guest cluster;
-//  - a cluster returns to the allocator only when no table names it, durably, and every request that could have looked it up
+//  - a cluster returns to the allocator only when no table names it, durably, and every request that could
+//  have looked it up
 //    has ended (grace period), and it was punched.
 #pragma once
 
@@ -87,9 +90,11 @@ class Core {
   static constexpr std::size_t kCopyBuffers = 4;
   static constexpr std::size_t kCopyBytes = 256 * 1024;
   static constexpr std::size_t kMaxMoves = 16;
-  /// Internal result: a cluster of the request is being moved; try again from the start, after waiting outside the phase.
+  /// Internal result: a cluster of the request is being moved; try again from the start, after waiting
+  /// outside the phase.
   static constexpr int kMoving = -ERESTART;
-  /// Internal result: there is no space to fill a partial cluster, and as nothing had been written to it, it is none any more.
+  /// Internal result: there is no space to fill a partial cluster, and as nothing had been written to it, it
+  /// is none any more.
   static constexpr int kUndone = -ENODATA;
 #ifdef PLOOP_SABOTAGE
   static constexpr std::size_t kMaxPagesPerCommit = 1;  // small disks shall see commits of several rounds
@@ -110,16 +115,19 @@ class Core {
   /// A write or zeroing inside one guest cluster.
   struct Piece {
     std::uint64_t cluster;
-    std::uint64_t offset;     ///< inside the cluster, bytes
+    std::uint64_t offset;  ///< inside the cluster, bytes
     std::uint64_t length;
-    std::byte* data;          ///< null: zeros
+    std::byte* data;  ///< null: zeros
   };
 
   // core.cpp
   [[nodiscard]] bool check(const Request& r, int* error) const;
-  [[nodiscard]] bool find_extent(std::uint64_t offset, std::uint64_t length, bool for_write, Extent* out) const;
+  [[nodiscard]] bool find_extent(std::uint64_t offset, std::uint64_t length, bool for_write,
+                                 Extent* out) const;
   [[nodiscard]] Extent extent_of(Entry e, std::uint64_t offset_in_cluster, std::uint64_t length) const;
-  [[nodiscard]] bool is_top(Entry e) const { return e.mapped() && e.level() == top_level_; }
+  [[nodiscard]] bool is_top(Entry e) const {
+    return e.mapped() && e.level() == top_level_;
+  }
   bool start_fast(ExecuteAwaiter& a);
   static void fast_finished(io::Completion* c);
   bool complete_fast(ExecuteAwaiter& a);
@@ -131,9 +139,14 @@ class Core {
   static Task<int> wait_for_space(Core& self);
   [[nodiscard]] bool sabotaged(Sabotage s) const;
   void fail_device();
-  void note_data_changed() { ++data_generation_; }
-  /// Around everything that changes bytes of the top's file while the device runs; see tracker.hpp for why it is the end that counts.
-  void top_write_begins() { ++top_writes_; }
+  void note_data_changed() {
+    ++data_generation_;
+  }
+  /// Around everything that changes bytes of the top's file while the device runs; see tracker.hpp for why it
+  /// is the end that counts.
+  void top_write_begins() {
+    ++top_writes_;
+  }
   void top_write_ended(std::uint64_t file_offset, std::uint64_t length) {
     --top_writes_;
     tracker_.mark(file_offset, length);
@@ -166,10 +179,16 @@ class Core {
   std::uint64_t build_unmasked(std::size_t i);
   [[nodiscard]] std::uint64_t overlay_end() const;
   void build_overlay();
-  [[nodiscard]] bool in_overlay(Entry e) const { return e.mapped() && e.level() > top_level_; }
+  [[nodiscard]] bool in_overlay(Entry e) const {
+    return e.mapped() && e.level() > top_level_;
+  }
   /// Whether something below the top's level has data for a cluster that is now at `lower`.
-  [[nodiscard]] bool below_of(Entry lower) const { return in_overlay(lower) ? lower.below() : lower.mapped(); }
-  [[nodiscard]] bool has_overlay() const { return overlay_ != nullptr; }
+  [[nodiscard]] bool below_of(Entry lower) const {
+    return in_overlay(lower) ? lower.below() : lower.mapped();
+  }
+  [[nodiscard]] bool has_overlay() const {
+    return overlay_ != nullptr;
+  }
 
   // read.cpp
   static Task<int> read(Core& self, const Request* r);
@@ -202,7 +221,9 @@ class Core {
   static Task<int> fill_all(Core& self);
   void finish_partial(std::uint16_t record);
   void undo_partial(std::uint16_t record);
-  [[nodiscard]] bool any_partial() const { return partials_in_use_ > 0; }
+  [[nodiscard]] bool any_partial() const {
+    return partials_in_use_ > 0;
+  }
 
   // commit.cpp
   static Task<int> flush(Core& self);
@@ -219,7 +240,9 @@ class Core {
   static void timer_fired(io::Completion* c);
   [[nodiscard]] std::uint32_t wanted(std::uint64_t cluster) const;
   [[nodiscard]] std::uint32_t captured(std::uint64_t cluster, bool* found) const;
-  [[nodiscard]] bool needs_commit() const { return dirty_pages_count_ > 0 || any_partial(); }
+  [[nodiscard]] bool needs_commit() const {
+    return dirty_pages_count_ > 0 || any_partial();
+  }
 
   // reclaim.cpp
   void retire(std::uint32_t image_cluster);
@@ -237,7 +260,8 @@ class Core {
   static Task<int> compact_pass(Core& self, std::uint64_t target, CompactResult* done);
   static Task<int> move_batch(Core& self, std::uint64_t target, CompactResult* done);
   static Task<int> move_cluster(Core& self, std::uint64_t cluster, std::uint64_t target);
-  static Task<int> copy_cluster(Core& self, std::uint32_t from, std::uint32_t to, bool clean, std::byte* buffer);
+  static Task<int> copy_cluster(Core& self, std::uint32_t from, std::uint32_t to, bool clean,
+                                std::byte* buffer);
   static Task<int> cut_file(Core& self, std::uint64_t* clusters);
   static Task<int> settle_frees(Core& self);
   [[nodiscard]] bool is_moving(std::uint64_t first, std::uint64_t last) const;
@@ -246,7 +270,9 @@ class Core {
   // device.cpp
   Status check_stack();
   Status choose_top();
-  [[nodiscard]] image::Delta& top_delta() { return deltas_[top_level_]; }
+  [[nodiscard]] image::Delta& top_delta() {
+    return deltas_[top_level_];
+  }
   Status prepare_top();
   Status build_map();
   void fill_map();
@@ -276,7 +302,7 @@ class Core {
   bool base_is_raw_ = false;
   bool can_clone_ = false;
   bool can_punch_ = true;
-  format::Header header_;             ///< of the top, as it is on disk
+  format::Header header_;  ///< of the top, as it is on disk
   std::uint64_t size_bytes_ = 0;
   std::uint64_t cluster_bytes_ = 0;
   unsigned cluster_shift_ = 0;
@@ -310,8 +336,8 @@ class Core {
   std::uint32_t table_pages_ = 0;
   Round round_;
   bool round_active_ = false;
-  std::uint64_t flushes_wanted_ = 0;   ///< ticket of the newest flush that wants a commit
-  std::uint64_t flushes_done_ = 0;     ///< every ticket up to here is answered
+  std::uint64_t flushes_wanted_ = 0;  ///< ticket of the newest flush that wants a commit
+  std::uint64_t flushes_done_ = 0;    ///< every ticket up to here is answered
   int flush_result_ = 0;
   bool committing_ = false;
   WaitList committed_;
@@ -328,18 +354,18 @@ class Core {
 
   Tracker tracker_;
   std::uint64_t top_writes_ = 0;  ///< operations in flight that change bytes of the top's file
-  std::uint64_t active_ = 0;  ///< requests between start and end
-  bool held_ = false;         ///< new requests wait in the queue
-  bool gone_ = false;         ///< its files were given away and nothing took its place: every request fails
+  std::uint64_t active_ = 0;      ///< requests between start and end
+  bool held_ = false;             ///< new requests wait in the queue
+  bool gone_ = false;  ///< its files were given away and nothing took its place: every request fails
   ExecuteAwaiter* held_first_ = nullptr;
   ExecuteAwaiter* held_last_ = nullptr;
-  WaitList quiet_;            ///< active_ reached 0 while held, or a request began to wait for space
+  WaitList quiet_;  ///< active_ reached 0 while held, or a request began to wait for space
 
-  io::BlockFile* overlay_ = nullptr;         ///< the former top that a merge drains into the top
+  io::BlockFile* overlay_ = nullptr;  ///< the former top that a merge drains into the top
   format::Header overlay_header_;
-  std::vector<std::uint32_t> overlay_table_; ///< what its table on disk says: each such slot hides the top's
-  std::uint64_t overlay_left_ = 0;           ///< slots of it that are in use
-  std::uint64_t overlay_total_ = 0;          ///< when the merge began
+  std::vector<std::uint32_t> overlay_table_;  ///< what its table on disk says: each such slot hides the top's
+  std::uint64_t overlay_left_ = 0;            ///< slots of it that are in use
+  std::uint64_t overlay_total_ = 0;           ///< when the merge began
   bool draining_ = false;
   bool drain_cancelled_ = false;
   WaitList drained_;

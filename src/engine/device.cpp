@@ -14,14 +14,15 @@
 namespace ploop::engine {
 namespace {
 
-/// The allocator keeps a few bits for every cluster of the file. A table that points this far into a sparse file is not
-/// the work of any known writer, and must not cost hundreds of megabytes.
+/// The allocator keeps a few bits for every cluster of the file. A table that points this far into a sparse
+/// file is not the work of any known writer, and must not cost hundreds of megabytes.
 constexpr std::uint64_t kMaxTrackedClusters = std::uint64_t{1} << 27;
 
 MapGeometry geometry_of(std::span<const image::Delta> deltas, bool overlay) {
   const image::Delta& top = deltas.back();
   const auto levels = static_cast<std::uint32_t>(deltas.size());
-  return {div_up(top.size_sectors() * kSectorSize, top.cluster_bytes()), top.cluster_bytes(), levels, levels - (overlay ? 2 : 1)};
+  return {div_up(top.size_sectors() * kSectorSize, top.cluster_bytes()), top.cluster_bytes(), levels,
+          levels - (overlay ? 2 : 1)};
 }
 
 }  // namespace
@@ -31,7 +32,8 @@ Status Core::check_stack() {
   image::Stack stack = TRY(image::Stack::make(std::move(deltas_)));
   size_bytes_ = stack.size_bytes();
   deltas_ = std::move(stack).release();
-  for (image::Delta& delta : deltas_) files_.push_back(&delta.file());
+  for (image::Delta& delta : deltas_)
+    files_.push_back(&delta.file());
   cluster_bytes_ = deltas_.back().cluster_bytes();
   base_is_raw_ = deltas_.front().kind() == image::Kind::Raw;
   return choose_top();
@@ -44,7 +46,8 @@ Status Core::choose_top() {
     const image::Delta& overlay = deltas_.back();
     const image::Delta& into = deltas_[deltas_.size() - 2];
     if (into.kind() == image::Kind::Raw || into.size_sectors() != overlay.size_sectors()) {
-      return fail(ExitCode::Format, into.file().name() + ": a running disk can't be merged into a raw or smaller image");
+      return fail(ExitCode::Format,
+                  into.file().name() + ": a running disk can't be merged into a raw or smaller image");
     }
     overlay_ = files_.back();
     overlay_header_ = overlay.header();
@@ -58,16 +61,20 @@ Status Core::choose_top() {
   cluster_count_ = div_up(size_bytes_, cluster_bytes_);
   can_clone_ = config_.allow_clone && deltas_.size() > 1;
   if (config_.writable && size_bytes_ % cluster_bytes_ != 0 && !top_is_raw_) {
-    return fail(ExitCode::Format, top_->name() + ": the size is not a multiple of the cluster size; it can be attached read-only");
+    return fail(
+        ExitCode::Format,
+        top_->name() + ": the size is not a multiple of the cluster size; it can be attached read-only");
   }
   if (config_.writable && top_delta().end_cluster() > kMaxTrackedClusters) {
-    return fail(ExitCode::Format, top_->name() + ": its clusters are scattered over too long a file; it can be attached read-only");
+    return fail(
+        ExitCode::Format,
+        top_->name() + ": its clusters are scattered over too long a file; it can be attached read-only");
   }
   return {};
 }
 
-/// The in-use mark before anything else changes; then space for the table, so that a commit can't run out of it, and a file
-/// that ends at a cluster boundary.
+/// The in-use mark before anything else changes; then space for the table, so that a commit can't run out of
+/// it, and a file that ends at a cluster boundary.
 Status Core::prepare_top() {
   if (!config_.writable || top_is_raw_) return {};
   TRY(image::mark_in_use(*top_, header_));
@@ -79,7 +86,8 @@ Status Core::prepare_top() {
   const std::uint64_t length = TRY(io::file_size(*top_));
   if (length % cluster_bytes_ != 0) {
     const int cut = top_->truncate(round_down(length, cluster_bytes_));
-    if (cut < 0) return fail(errno_error(ExitCode::Truncate, -cut, "cut the partial last cluster of " + top_->name()));
+    if (cut < 0)
+      return fail(errno_error(ExitCode::Truncate, -cut, "cut the partial last cluster of " + top_->name()));
   }
   return {};
 }
@@ -90,8 +98,10 @@ void Core::fill_map() {
     const image::Delta& delta = deltas_[level];
     const auto number = static_cast<std::uint16_t>(level);
     if (delta.kind() == image::Kind::Raw) {
-      const std::uint64_t count = top_is_raw_ ? cluster_count_ : std::min(delta.raw_clusters(), cluster_count_);
-      for (std::uint64_t n = 0; n < count; ++n) map_.set(n, Entry::at(number, static_cast<std::uint32_t>(n)));
+      const std::uint64_t count =
+          top_is_raw_ ? cluster_count_ : std::min(delta.raw_clusters(), cluster_count_);
+      for (std::uint64_t n = 0; n < count; ++n)
+        map_.set(n, Entry::at(number, static_cast<std::uint32_t>(n)));
       continue;
     }
     const std::span<const std::uint32_t> table = delta.table();
@@ -112,14 +122,15 @@ Result<Entry> Core::looked_up(std::uint64_t guest_cluster, Entry entry) const {
   if (!under_top || deltas_[entry.level()].kind() == image::Kind::Raw) return entry;
   const std::span<const std::uint32_t> table = deltas_[entry.level()].table();
   if (guest_cluster >= table.size() || table[guest_cluster] == 0) {
-    return fail(ExitCode::Format, deltas_[entry.level()].file().name() + " is not the image that the device had: it lacks cluster " +
+    return fail(ExitCode::Format, deltas_[entry.level()].file().name() +
+                                      " is not the image that the device had: it lacks cluster " +
                                       std::to_string(guest_cluster));
   }
   return Entry::at(entry.level(), table[guest_cluster]).with_below(entry.below());
 }
 
-/// A file under the top may have been exchanged for one with the same content (`replace --keep-name`) that the predecessor had not opened
-/// yet. Its clusters lie elsewhere.
+/// A file under the top may have been exchanged for one with the same content (`replace --keep-name`) that
+/// the predecessor had not opened yet. Its clusters lie elsewhere.
 Status Core::look_up_lower() {
   for (std::uint64_t n = 0; n < cluster_count_; ++n) {
     const Entry e = map_.get(n);
@@ -156,7 +167,8 @@ Status Core::adopt_map() {
 Status Core::build_map() {
   if (config_.adopt_map && ClusterMap::worth_adopting(config_.map_memory)) {
     TRY(adopt_map());
-    // What the predecessor wrote may not have passed a barrier; with one now, the tables on disk are the durable ones.
+    // What the predecessor wrote may not have passed a barrier; with one now, the tables on disk are the
+    // durable ones.
     if (config_.writable) TRY(io::sync_file(*top_));
     if (has_overlay()) TRY(io::sync_file(*overlay_));
   } else {
@@ -180,7 +192,8 @@ void Core::build_allocator() {
     const Entry e = map_.get(n);  // a predecessor's map may reach farther than the table on disk
     if (is_top(e)) limit = std::max<std::uint64_t>(limit, std::uint64_t{e.cluster()} + 1);
   }
-  allocator_.reset(header_.header_clusters(), std::min(top_delta().file_bytes() >> cluster_shift_, limit), limit);
+  allocator_.reset(header_.header_clusters(), std::min(top_delta().file_bytes() >> cluster_shift_, limit),
+                   limit);
   retired_.resize(allocator_.limit());
   reclaiming_.resize(allocator_.limit());
   for (std::uint64_t n = 0; n < cluster_count_; ++n) {
@@ -204,17 +217,21 @@ Status Core::open() {
       if (has_overlay()) build_overlay();
     }
   }
-  for (image::Delta& delta : deltas_) delta.drop_table();
+  for (image::Delta& delta : deltas_)
+    delta.drop_table();
   return {};
 }
 
 /// Everything durable, every freed cluster back.
 Detached Core::finish_work(Core& self, int* result, bool* done) {
   self.compact_cancelled_ = true;
-  while (self.compacting_) co_await self.compacted_.wait();
-  while (self.draining_) co_await self.drained_.wait();
+  while (self.compacting_)
+    co_await self.compacted_.wait();
+  while (self.draining_)
+    co_await self.drained_.wait();
   *result = co_await flush(self);
-  while (self.reclaim_running_) co_await self.reclaimed_.wait();
+  while (self.reclaim_running_)
+    co_await self.reclaimed_.wait();
   if (*result == 0) *result = co_await flush(self);
   *done = true;
 }
@@ -222,27 +239,37 @@ Detached Core::finish_work(Core& self, int* result, bool* done) {
 Status Core::close() {
   stop_waiting_ = true;
   if (!config_.writable) return {};
-  if (gone_) return fail(errno_error(ExitCode::Write, EIO, "The images could not be opened again after a change and stay marked in use"));
+  if (gone_)
+    return fail(errno_error(ExitCode::Write, EIO,
+                            "The images could not be opened again after a change and stay marked in use"));
   int result = 0;
   bool done = false;
   finish_work(*this, &result, &done);
-  while (!done) ring_->run_once(true);
+  while (!done)
+    ring_->run_once(true);
   if (timer_.armed) ring_->cancel_timeout(&timer_);
   timer_.armed = false;
-  if (result < 0) return fail(errno_error(ExitCode::Write, -result, "write the cluster table of " + top_->name()));
+  if (result < 0)
+    return fail(errno_error(ExitCode::Write, -result, "write the cluster table of " + top_->name()));
   if (has_overlay()) TRY(image::close_image(*overlay_, overlay_header_, overlay_end()));
   if (top_is_raw_) return {};
   return image::close_image(*top_, header_, allocator_.used_end());
 }
 
-std::uint64_t Device::map_bytes(std::span<const image::Delta> deltas) { return geometry_of(deltas, false).map_bytes(); }
+std::uint64_t Device::map_bytes(std::span<const image::Delta> deltas) {
+  return geometry_of(deltas, false).map_bytes();
+}
 std::uint64_t Device::map_bytes(std::uint64_t size_bytes, std::uint64_t cluster_bytes) {
   return MapGeometry{div_up(size_bytes, cluster_bytes), cluster_bytes}.map_bytes();
 }
 
-std::uint64_t Device::map_layout() { return ClusterMap::layout(); }
+std::uint64_t Device::map_layout() {
+  return ClusterMap::layout();
+}
 
-bool Device::map_is_live(std::span<const std::byte> memory) { return ClusterMap::worth_adopting(memory); }
+bool Device::map_is_live(std::span<const std::byte> memory) {
+  return ClusterMap::worth_adopting(memory);
+}
 
 Device::Device() : stats_(std::make_unique<Stats>()) {}
 Device::~Device() = default;
@@ -254,16 +281,24 @@ Result<std::unique_ptr<Device>> Device::open(io::Ring& ring, DeviceConfig config
   return device;
 }
 
-Task<int> Device::hold() { return Core::hold(*core_); }
-void Device::release() { core_->release(); }
+Task<int> Device::hold() {
+  return Core::hold(*core_);
+}
+void Device::release() {
+  core_->release();
+}
 
 Status Device::prepare_push(image::Delta top) {
   pending_ = std::make_unique<NewTop>(TRY(core_->prepare_push(std::move(top))));
   return {};
 }
 
-Status Device::seal_top() { return core_->seal_top(); }
-Status Device::unseal_top() { return core_->unseal_top(); }
+Status Device::seal_top() {
+  return core_->seal_top();
+}
+Status Device::unseal_top() {
+  return core_->unseal_top();
+}
 
 void Device::push() {
   core_->push(std::move(*pending_));
@@ -299,11 +334,18 @@ Status Device::reopen(std::vector<image::Delta> lower, bool overlay, std::span<s
   return {};
 }
 
-Task<int> Device::drain_overlay() { return Core::drain_overlay(*core_); }
-void Device::cancel_drain() { core_->drain_cancelled_ = true; }
-void Device::drop_overlay() { core_->drop_overlay(); }
+Task<int> Device::drain_overlay() {
+  return Core::drain_overlay(*core_);
+}
+void Device::cancel_drain() {
+  core_->drain_cancelled_ = true;
+}
+void Device::drop_overlay() {
+  core_->drop_overlay();
+}
 MergeProgress Device::merge_progress() const {
-  return {(core_->overlay_total_ - core_->overlay_left_) << core_->cluster_shift_, core_->overlay_total_ << core_->cluster_shift_};
+  return {(core_->overlay_total_ - core_->overlay_left_) << core_->cluster_shift_,
+          core_->overlay_total_ << core_->cluster_shift_};
 }
 
 bool Device::begin(Maintenance what) {
@@ -313,18 +355,42 @@ bool Device::begin(Maintenance what) {
   return true;
 }
 
-Status Device::close() { return core_->close(); }
-std::uint64_t Device::size_bytes() const { return core_->size_bytes_; }
-std::uint64_t Device::cluster_bytes() const { return core_->cluster_bytes_; }
-std::size_t Device::levels() const { return core_->deltas_.size(); }
-const image::Delta& Device::delta(std::size_t level) const { return core_->deltas_[level]; }
-bool Device::merging() const { return core_->has_overlay(); }
-bool Device::writable() const { return core_->config_.writable; }
-bool Device::failed() const { return core_->failed_; }
-bool Device::paused_for_space() const { return core_->paused_ > 0; }
-const Stats& Device::stats() const { return *stats_; }
-void Device::cancel_compact() { core_->compact_cancelled_ = true; }
-CompactProgress Device::compact_progress() const { return core_->compact_progress_; }
+Status Device::close() {
+  return core_->close();
+}
+std::uint64_t Device::size_bytes() const {
+  return core_->size_bytes_;
+}
+std::uint64_t Device::cluster_bytes() const {
+  return core_->cluster_bytes_;
+}
+std::size_t Device::levels() const {
+  return core_->deltas_.size();
+}
+const image::Delta& Device::delta(std::size_t level) const {
+  return core_->deltas_[level];
+}
+bool Device::merging() const {
+  return core_->has_overlay();
+}
+bool Device::writable() const {
+  return core_->config_.writable;
+}
+bool Device::failed() const {
+  return core_->failed_;
+}
+bool Device::paused_for_space() const {
+  return core_->paused_ > 0;
+}
+const Stats& Device::stats() const {
+  return *stats_;
+}
+void Device::cancel_compact() {
+  core_->compact_cancelled_ = true;
+}
+CompactProgress Device::compact_progress() const {
+  return core_->compact_progress_;
+}
 
 Device::Run Device::first_run_in_top(std::uint64_t offset, std::uint64_t length, std::uint64_t most) const {
   const Core& core = *core_;
@@ -332,13 +398,17 @@ Device::Run Device::first_run_in_top(std::uint64_t offset, std::uint64_t length,
   const std::uint64_t stop = offset + std::min(length, core.size_bytes_ - offset);
   const std::uint64_t end = stop >> core.cluster_shift_;
   std::uint64_t first = div_up(offset, core.cluster_bytes_);
-  while (first < end && !core.is_top(core.map_.get(first))) ++first;
+  while (first < end && !core.is_top(core.map_.get(first)))
+    ++first;
   std::uint64_t last = first;
   const std::uint64_t limit = std::max<std::uint64_t>(1, most >> core.cluster_shift_);
-  while (last < end && last - first < limit && core.is_top(core.map_.get(last))) ++last;
+  while (last < end && last - first < limit && core.is_top(core.map_.get(last)))
+    ++last;
   return {first << core.cluster_shift_, last > first ? (last - first) << core.cluster_shift_ : 0};
 }
 
-void Device::stop_waiting_for_space() { core_->stop_waiting_ = true; }
+void Device::stop_waiting_for_space() {
+  core_->stop_waiting_ = true;
+}
 
 }  // namespace ploop::engine

@@ -125,7 +125,8 @@ TEST_F(DeviceTest, AClusterOverwrittenPieceByPieceNeverReadsItsParent) {
   add_written_base();
   add_image();
   open();
-  for (std::uint64_t at = 0; at < kCluster; at += 4096) ASSERT_EQ(write(at, 4096, 0x44), 0);
+  for (std::uint64_t at = 0; at < kCluster; at += 4096)
+    ASSERT_EQ(write(at, 4096, 0x44), 0);
   ASSERT_EQ(write(kCluster, kCluster, 0x55), 0) << "and one at once";
   ASSERT_EQ(flush(), 0);
   EXPECT_EQ(device_->stats().fill_bytes.get(), 0u);
@@ -157,9 +158,11 @@ TEST_F(DeviceTest, ZeroingOverALowerDeltaHidesItAndCostsNoSpace) {
 TEST_F(DeviceTest, RefusesRequestsNoDeviceCanServe) {
   add_image();
   open();
-  EXPECT_EQ(execute({Request::Op::Read, false, false, kClusters * kCluster, 512, nullptr}), -EINVAL) << "behind the end";
+  EXPECT_EQ(execute({Request::Op::Read, false, false, kClusters * kCluster, 512, nullptr}), -EINVAL)
+      << "behind the end";
   EXPECT_EQ(execute({Request::Op::Write, false, false, 100, 512, nullptr}), -EINVAL) << "not a sector";
-  EXPECT_EQ(execute({Request::Op::Read, false, false, ~std::uint64_t{511}, 1024, nullptr}), -EINVAL) << "wraps";
+  EXPECT_EQ(execute({Request::Op::Read, false, false, ~std::uint64_t{511}, 1024, nullptr}), -EINVAL)
+      << "wraps";
   EXPECT_EQ(execute({Request::Op::Read, false, false, 0, 0, nullptr}), 0);
 }
 
@@ -260,7 +263,8 @@ TestTask start_compact(Device& device, CompactProbe& probe, std::uint64_t most =
 TEST_F(DeviceTest, CompactingMovesTheTailIntoHolesAndCutsTheFile) {
   io::MemoryFile& file = add_image();
   open();
-  for (std::uint64_t n = 0; n < 10; ++n) ASSERT_EQ(write(n * kCluster, kCluster, static_cast<unsigned char>(n + 1)), 0);
+  for (std::uint64_t n = 0; n < 10; ++n)
+    ASSERT_EQ(write(n * kCluster, kCluster, static_cast<unsigned char>(n + 1)), 0);
   ASSERT_EQ(zero(0, 4 * kCluster), 0);
   const std::int64_t before = file.size();
   CompactProbe first;
@@ -275,7 +279,8 @@ TEST_F(DeviceTest, CompactingMovesTheTailIntoHolesAndCutsTheFile) {
   EXPECT_EQ(first.result.cut, (static_cast<std::uint64_t>(before) - 7 * kCluster) / kCluster);
   const auto all_there = [&] {
     EXPECT_EQ(value_at(0, 4 * kCluster), 0);
-    for (std::uint64_t n = 4; n < 10; ++n) EXPECT_EQ(value_at(n * kCluster, kCluster), static_cast<int>(n + 1));
+    for (std::uint64_t n = 4; n < 10; ++n)
+      EXPECT_EQ(value_at(n * kCluster, kCluster), static_cast<int>(n + 1));
   };
   all_there();
   ASSERT_EQ(write(0, kCluster, 0x77), 0) << "the file grows again";
@@ -291,7 +296,8 @@ TEST_F(DeviceTest, CompactingMovesTheTailIntoHolesAndCutsTheFile) {
 TEST_F(DeviceTest, CompactingStopsWhereItIsToldTo) {
   io::MemoryFile& file = add_image();
   open();
-  for (std::uint64_t n = 0; n < 10; ++n) ASSERT_EQ(write(n * kCluster, kCluster, static_cast<unsigned char>(n + 1)), 0);
+  for (std::uint64_t n = 0; n < 10; ++n)
+    ASSERT_EQ(write(n * kCluster, kCluster, static_cast<unsigned char>(n + 1)), 0);
   ASSERT_EQ(zero(0, 4 * kCluster), 0);
   CompactProbe probe;
   start_compact(*device_, probe, 1);

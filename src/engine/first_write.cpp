@@ -6,7 +6,8 @@
 //   whole cluster written    data first, then the entry
 //   whole cluster zeroed     the cluster reads as zeros: entry
 //   reflink                  parent's cluster cloned, then the entry, then the write goes in place
-//   otherwise                entry with a partial record that says "all sectors are below"; then the write goes the partial way
+//   otherwise                entry with a partial record that says "all sectors are below"; then the write
+//   goes the partial way
 //
 // A writer that dies in between leaves at most a cluster that nothing refers to.
 
@@ -30,8 +31,8 @@ void Core::unmap_top(std::uint64_t cluster) {
   release_cluster(cluster, image_cluster);
 }
 
-/// The live map names this image cluster no more. It is retired when no table on disk names it either; otherwise the commit that
-/// changes the slot finds it.
+/// The live map names this image cluster no more. It is retired when no table on disk names it either;
+/// otherwise the commit that changes the slot finds it.
 void Core::release_cluster(std::uint64_t cluster, std::uint32_t image_cluster) {
   if (sabotaged(Sabotage::ClearBeforeReuse)) {
     allocator_.give_back(image_cluster, false);
@@ -42,7 +43,8 @@ void Core::release_cluster(std::uint64_t cluster, std::uint32_t image_cluster) {
   if (durable_[cluster] != image_cluster && !on_its_way) retire(image_cluster);
 }
 
-/// One first writer per guest cluster. *written: the piece itself is done too. 0 without *written: look at the map again.
+/// One first writer per guest cluster. *written: the piece itself is done too. 0 without *written: look at
+/// the map again.
 Task<int> Core::take_cluster(Core& self, Piece piece, bool* written) {
   for (const Claim& c : self.claims_) {
     if (c.active && c.cluster == piece.cluster) {
@@ -51,7 +53,8 @@ Task<int> Core::take_cluster(Core& self, Piece piece, bool* written) {
     }
   }
   std::size_t slot = 0;
-  while (slot < self.claims_.size() && self.claims_[slot].active) ++slot;
+  while (slot < self.claims_.size() && self.claims_[slot].active)
+    ++slot;
   if (slot == self.claims_.size()) self.claims_.emplace_back();
   self.claims_[slot] = Claim{piece.cluster, true};
 
@@ -85,7 +88,8 @@ Task<int> Core::copy_up(Core& self, Piece piece, std::uint32_t image_cluster, En
   const Extent below = self.extent_of(lower, 0, self.cluster_bytes_);
   if (self.can_clone_ && !below.raw) {
     self.top_write_begins();
-    const int result = co_await io::clone(*self.ring_, *below.file, below.offset, *self.top_, at, below.length);
+    const int result =
+        co_await io::clone(*self.ring_, *below.file, below.offset, *self.top_, at, below.length);
     self.top_write_ended(at, below.length);
     if (result == 0) {
       self.note_data_changed();
@@ -101,7 +105,8 @@ Task<int> Core::copy_up(Core& self, Piece piece, std::uint32_t image_cluster, En
   if (result < 0) co_return result;
   self.map_.record(index).take(piece.cluster, lower);
   ++self.partials_in_use_;
-  const Entry partial = Entry::at(self.top_level_, image_cluster).with_below(self.below_of(lower)).as_partial(index);
+  const Entry partial =
+      Entry::at(self.top_level_, image_cluster).with_below(self.below_of(lower)).as_partial(index);
   self.map_.set(piece.cluster, partial);
   self.arm_timer();
   co_return 0;
@@ -136,7 +141,8 @@ Task<int> Core::allocate(Core& self, std::uint32_t* image_cluster) {
   }
 }
 
-/// Makes the file longer: by a quarter, at least 4 MiB and at most 64 MiB, or one cluster when space is short.
+/// Makes the file longer: by a quarter, at least 4 MiB and at most 64 MiB, or one cluster when space is
+/// short.
 Task<int> Core::extend(Core& self) {
   if (self.extending_) {
     co_await self.extended_.wait();
@@ -144,8 +150,9 @@ Task<int> Core::extend(Core& self) {
   }
   const std::uint64_t have = self.allocator_.file_clusters();
   if (have >= self.allocator_.limit()) co_return -EFBIG;
-  std::uint64_t step = std::clamp<std::uint64_t>(have / 4, std::max<std::uint64_t>(1, (4 * kMiB) >> self.cluster_shift_),
-                                                 std::max<std::uint64_t>(1, (64 * kMiB) >> self.cluster_shift_));
+  std::uint64_t step =
+      std::clamp<std::uint64_t>(have / 4, std::max<std::uint64_t>(1, (4 * kMiB) >> self.cluster_shift_),
+                                std::max<std::uint64_t>(1, (64 * kMiB) >> self.cluster_shift_));
   step = std::min(step, self.allocator_.limit() - have);
   self.extending_ = true;
   int result = -ENOSPC;
@@ -153,7 +160,8 @@ Task<int> Core::extend(Core& self) {
   const bool reserve = !self.top_->immediate();
   while (step > 0 && (result == -ENOSPC || result == -EDQUOT)) {
     if (reserve) {
-      result = co_await io::allocate(*self.ring_, *self.top_, have << self.cluster_shift_, step << self.cluster_shift_);
+      result = co_await io::allocate(*self.ring_, *self.top_, have << self.cluster_shift_,
+                                     step << self.cluster_shift_);
     }
     if (!reserve || result == -EOPNOTSUPP) {
       result = co_await io::truncate(*self.ring_, *self.top_, (have + step) << self.cluster_shift_);

@@ -6,7 +6,8 @@ namespace ploop::engine {
 
 void* FramePool::allocate(std::size_t size) {
   std::size_t size_class = 0;
-  while (size_class < kClasses && (kSmallest << size_class) < size) ++size_class;
+  while (size_class < kClasses && (kSmallest << size_class) < size)
+    ++size_class;
   if (size_class == kClasses) throw std::bad_alloc();
   if (free_[size_class] == nullptr) {
     constexpr std::size_t kPerChunk = 16;

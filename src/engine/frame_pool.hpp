@@ -1,6 +1,6 @@
-// Memory for coroutine frames of one device: blocks of a few sizes, kept in free lists, returned to the system only with the pool.
-// After warm-up no request allocates. Frames that are still suspended when the device is dropped go with the pool, unrun; they
-// hold nothing but plain values.
+// Memory for coroutine frames of one device: blocks of a few sizes, kept in free lists, returned to the
+// system only with the pool. After warm-up no request allocates. Frames that are still suspended when the
+// device is dropped go with the pool, unrun; they hold nothing but plain values.
 #pragma once
 
 #include <array>

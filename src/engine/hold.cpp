@@ -1,5 +1,5 @@
-// Standing still: new requests wait in a queue, the running ones end, everything becomes durable. Then the files may be changed
-// or exchanged, and release() lets the queue in.
+// Standing still: new requests wait in a queue, the running ones end, everything becomes durable. Then the
+// files may be changed or exchanged, and release() lets the queue in.
 
 #include <cerrno>
 
@@ -12,15 +12,17 @@ void Core::request_ended() {
   if (--active_ == 0 && held_) quiet_.wake_all(*ring_);
 }
 
-/// The files go elsewhere. Until another core takes over, and if none does for good, this one has nothing to work on.
+/// The files go elsewhere. Until another core takes over, and if none does for good, this one has nothing to
+/// work on.
 void Core::give_up() {
   gone_ = true;
   failed_ = true;
   top_ = nullptr;
 }
 
-/// 0: nothing is in flight, the tables on disk say what the map says, and a successor would build its map from them. Else an error,
-/// and the device goes on as before: -ENOSPC when requests wait for space on the host, -EIO after a failure.
+/// 0: nothing is in flight, the tables on disk say what the map says, and a successor would build its map
+/// from them. Else an error, and the device goes on as before: -ENOSPC when requests wait for space on the
+/// host, -EIO after a failure.
 Task<int> Core::hold(Core& self) {
   if (self.gone_) co_return -EIO;
   self.held_ = true;
@@ -32,8 +34,10 @@ Task<int> Core::hold(Core& self) {
   // Twice: what the first flush freed is on its way back meanwhile and may touch the files.
   for (int i = 0; i < 2 && result == 0; ++i) {
     result = co_await flush(self);
-    while (self.committing_) co_await self.committed_.wait();
-    while (self.reclaim_running_) co_await self.reclaimed_.wait();
+    while (self.committing_)
+      co_await self.committed_.wait();
+    while (self.reclaim_running_)
+      co_await self.reclaimed_.wait();
   }
   if (result == 0 && (self.failed_ || (self.config_.writable && self.needs_commit()))) result = -EIO;
   if (result < 0) {
@@ -66,7 +70,8 @@ void Core::take_held_requests(Core& from) {
   held_ = true;
   held_first_ = from.held_first_;
   held_last_ = from.held_last_;
-  for (ExecuteAwaiter* a = held_first_; a != nullptr; a = a->next_held) a->core = this;
+  for (ExecuteAwaiter* a = held_first_; a != nullptr; a = a->next_held)
+    a->core = this;
   from.held_first_ = nullptr;
   from.held_last_ = nullptr;
 }

@@ -1,9 +1,11 @@
-// A live merge: the former top, the *overlay*, is drained into the level below, which takes all writes from the beginning.
+// A live merge: the former top, the *overlay*, is drained into the level below, which takes all writes from
+// the beginning.
 //
-// An entry that refers to the overlay is to the rest of the engine one of another level: reads go there, and a write takes a cluster
-// of the top first, by cloning or through a partial record that fills from the overlay. What is special is the disk: a slot of the
-// overlay hides the top's, so after the table pages of a commit are durable the overlay's slots of the same guest clusters are
-// cleared, durably, before the flush is answered:
+// An entry that refers to the overlay is to the rest of the engine one of another level: reads go there, and
+// a write takes a cluster of the top first, by cloning or through a partial record that fills from the
+// overlay. What is special is the disk: a slot of the overlay hides the top's, so after the table pages of a
+// commit are durable the overlay's slots of the same guest clusters are cleared, durably, before the flush is
+// answered:
 //
 //   data of the top -> barrier -> pages of the top -> barrier -> pages of the overlay -> barrier
 //
@@ -39,7 +41,8 @@ void Core::build_overlay() {
 /// One behind the highest cluster of the overlay that its table names.
 std::uint64_t Core::overlay_end() const {
   std::uint64_t end = overlay_header_.header_clusters();
-  for (const std::uint32_t slot : overlay_table_) end = std::max(end, std::uint64_t{slot} + 1);
+  for (const std::uint32_t slot : overlay_table_)
+    end = std::max(end, std::uint64_t{slot} + 1);
   return end;
 }
 
@@ -67,8 +70,8 @@ Detached Core::pull_in_background(Core& self, std::uint64_t cluster, PullGroup* 
   group->ended.wake_all(*self.ring_);
 }
 
-/// 0: the overlay's table is empty on disk. Can be repeated after an error; -ECANCELED when the device is being closed or
-/// somebody asked for it.
+/// 0: the overlay's table is empty on disk. Can be repeated after an error; -ECANCELED when the device is
+/// being closed or somebody asked for it.
 Task<int> Core::drain_overlay(Core& self) {
   self.draining_ = true;
   self.drain_cancelled_ = false;
@@ -84,11 +87,13 @@ Task<int> Core::pull_all(Core& self) {
   for (std::uint64_t n = 0; n < self.cluster_count_ && group.result == 0; ++n) {
     if (self.stop_waiting_ || self.drain_cancelled_) group.result = -ECANCELED;
     if (group.result < 0 || !self.in_overlay(self.map_.get(n))) continue;
-    while (group.running >= kPullsAtATime) co_await group.ended.wait();
+    while (group.running >= kPullsAtATime)
+      co_await group.ended.wait();
     ++group.running;
     pull_in_background(self, n, &group);
   }
-  while (group.running > 0) co_await group.ended.wait();
+  while (group.running > 0)
+    co_await group.ended.wait();
   if (group.result < 0) co_return group.result;
   // A cluster that was partial when it was looked at may have been taken for pulled; the commit completes it.
   const int result = co_await flush(self);
@@ -96,9 +101,9 @@ Task<int> Core::pull_all(Core& self) {
   co_return self.overlay_left_ == 0 ? 0 : -EAGAIN;
 }
 
-/// The overlay's table page without the slots of what the top durably has now, in place of the i-th page image of the round. A guest
-/// cluster counts when the round wrote a slot for it, or when it was discarded since, so that reading what is below is right.
-/// Gives how many slots it clears; 0: nothing to write.
+/// The overlay's table page without the slots of what the top durably has now, in place of the i-th page
+/// image of the round. A guest cluster counts when the round wrote a slot for it, or when it was discarded
+/// since, so that reading what is below is right. Gives how many slots it clears; 0: nothing to write.
 std::uint64_t Core::build_unmasked(std::size_t i) {
   const std::uint32_t page = round_.pages[i];
   std::byte* image = round_.images.data() + i * format::kTablePageSize;
@@ -125,8 +130,10 @@ Task<int> Core::unmask(Core& self) {
   for (std::size_t i = 0; i < self.round_.count; ++i) {
     const std::uint64_t gone = self.build_unmasked(i);
     if (gone == 0) continue;
-    const std::span<std::byte> image(self.round_.images.data() + i * format::kTablePageSize, format::kTablePageSize);
-    const int put = co_await io::write(*self.ring_, *self.overlay_, image, format::page_offset(self.round_.pages[i]));
+    const std::span<std::byte> image(self.round_.images.data() + i * format::kTablePageSize,
+                                     format::kTablePageSize);
+    const int put =
+        co_await io::write(*self.ring_, *self.overlay_, image, format::page_offset(self.round_.pages[i]));
     if (put < 0) {
       self.fail_device();
       co_return -EIO;

@@ -1,7 +1,7 @@
-// Clusters whose first write was smaller than the cluster, over data of a lower level, without reflinks. The top's cluster holds
-// the sectors that were written; a record in the map memory says which, and where the others are. The record goes when every
-// sector has been written (the lower level is then never read), or when the cluster is filled from below: because a flush must
-// commit it, or because records ran out.
+// Clusters whose first write was smaller than the cluster, over data of a lower level, without reflinks. The
+// top's cluster holds the sectors that were written; a record in the map memory says which, and where the
+// others are. The record goes when every sector has been written (the lower level is then never read), or
+// when the cluster is filled from below: because a flush must commit it, or because records ran out.
 
 #include <algorithm>
 #include <cerrno>
@@ -28,7 +28,8 @@ void Core::finish_partial(std::uint16_t index) {
   --partials_in_use_;
 }
 
-/// Nothing was written to the cluster, and there is no room for it: the lower level has it again, and flushes need no space for it.
+/// Nothing was written to the cluster, and there is no room for it: the lower level has it again, and flushes
+/// need no space for it.
 void Core::undo_partial(std::uint16_t index) {
   PartialRecord record = map_.record(index);
   const std::uint64_t cluster = record.guest_cluster();
@@ -39,7 +40,8 @@ void Core::undo_partial(std::uint16_t index) {
   release_cluster(cluster, image_cluster);
 }
 
-/// A write or partial zeroing of a partial cluster. -EAGAIN: the cluster changed its nature while waiting; look again.
+/// A write or partial zeroing of a partial cluster. -EAGAIN: the cluster changed its nature while waiting;
+/// look again.
 Task<int> Core::write_partial(Core& self, Piece piece) {
   const Entry e = self.map_.get(piece.cluster);
   const std::uint16_t index = e.record();
@@ -74,33 +76,39 @@ Task<int> Core::zero_partial(Core& self, std::uint64_t cluster) {
     co_return -EAGAIN;
   }
   state.filling = true;
-  while (state.writers > 0) co_await state.changed.wait();
-  const int result = co_await zero_file(self, std::uint64_t{e.cluster()} << self.cluster_shift_, self.cluster_bytes_);
+  while (state.writers > 0)
+    co_await state.changed.wait();
+  const int result =
+      co_await zero_file(self, std::uint64_t{e.cluster()} << self.cluster_shift_, self.cluster_bytes_);
   if (result == 0) self.finish_partial(index);
   state.filling = false;
   state.changed.wake_all(*self.ring_);
   co_return result;
 }
 
-/// Completes one partial cluster from below. 0 also when somebody else did; a flush relies on it, so somebody else's attempt
-/// is waited for to its end and repeated when it failed. kUndone: there is nothing to complete any more.
+/// Completes one partial cluster from below. 0 also when somebody else did; a flush relies on it, so somebody
+/// else's attempt is waited for to its end and repeated when it failed. kUndone: there is nothing to complete
+/// any more.
 Task<int> Core::fill(Core& self, std::uint16_t index) {
   PartialState& state = self.partials_[index];
   if (!self.map_.record(index).in_use()) co_return 0;
   const std::uint64_t cluster = self.map_.record(index).guest_cluster();
-  while (state.filling) co_await state.changed.wait();
+  while (state.filling)
+    co_await state.changed.wait();
   const PartialRecord now = self.map_.record(index);
   if (!now.in_use() || now.guest_cluster() != cluster) co_return 0;
   state.filling = true;
   std::size_t copy = 0;
   for (;;) {
     copy = 0;
-    while (copy < kCopyBuffers && self.copies_[copy].busy) ++copy;
+    while (copy < kCopyBuffers && self.copies_[copy].busy)
+      ++copy;
     if (copy < kCopyBuffers) break;
     co_await self.copy_released_.wait();
   }
   self.copies_[copy].busy = true;
-  while (state.writers > 0) co_await state.changed.wait();
+  while (state.writers > 0)
+    co_await state.changed.wait();
   int result = co_await fill_absent(self, index, self.copies_[copy].buffer.data());
   const bool no_space = result == -ENOSPC || result == -EDQUOT;
   if (result == 0) {
@@ -171,7 +179,8 @@ Detached Core::fill_in_background(Core& self, std::uint16_t index, FillGroup* gr
   if (--group->running == 0) group->ended.wake_all(*self.ring_);
 }
 
-/// Completes every cluster that is partial now. New ones may appear meanwhile; they belong to the next commit.
+/// Completes every cluster that is partial now. New ones may appear meanwhile; they belong to the next
+/// commit.
 Task<int> Core::fill_all(Core& self) {
   FillGroup group;
   const std::uint16_t count = self.map_.geometry().partial_records();
@@ -182,7 +191,8 @@ Task<int> Core::fill_all(Core& self) {
     fill_in_background(self, i, &group);
   }
   --group.running;
-  while (group.running > 0) co_await group.ended.wait();
+  while (group.running > 0)
+    co_await group.ended.wait();
   co_return group.result;
 }
 

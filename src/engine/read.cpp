@@ -1,4 +1,5 @@
-// Reads that are more than one piece of one file: crossing clusters, unmapped ranges, partial clusters, the end of a raw base.
+// Reads that are more than one piece of one file: crossing clusters, unmapped ranges, partial clusters, the
+// end of a raw base.
 
 #include <algorithm>
 #include <cerrno>
@@ -33,7 +34,8 @@ Task<int> Core::read(Core& self, const Request* r) {
     if (e.partial()) {
       const PartialRecord record = self.map_.record(e.record());
       const auto sector = static_cast<std::uint32_t>(inside / kSectorSize);
-      length = std::uint64_t{record.run(sector, static_cast<std::uint32_t>(length / kSectorSize))} * kSectorSize;
+      length =
+          std::uint64_t{record.run(sector, static_cast<std::uint32_t>(length / kSectorSize))} * kSectorSize;
       if (!record.present(sector)) e = record.lower();
     } else if (e.mapped()) {
       // Take in following clusters that continue the same file.

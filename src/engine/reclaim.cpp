@@ -1,4 +1,5 @@
-// The way back of freed clusters: retired (no durable table names them), grace period (no request can still touch them), punched, free.
+// The way back of freed clusters: retired (no durable table names them), grace period (no request can still
+// touch them), punched, free.
 
 #include "engine/core.hpp"
 
@@ -17,11 +18,13 @@ void Core::start_reclaim() {
 /// Returns when every request that was running at the call has ended.
 Task<int> Core::grace_period(Core& self) {
   // One at a time: with two sides, a second one could not tell old requests from new ones.
-  while (self.grace_running_) co_await self.grace_over_.wait();
+  while (self.grace_running_)
+    co_await self.grace_over_.wait();
   self.grace_running_ = true;
   const std::uint8_t old = self.phase_;
   self.phase_ ^= 1;
-  while (self.in_phase_[old] > 0) co_await self.phase_drained_.wait();
+  while (self.in_phase_[old] > 0)
+    co_await self.phase_drained_.wait();
   self.grace_running_ = false;
   self.grace_over_.wake_all(*self.ring_);
   co_return 0;

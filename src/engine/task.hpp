@@ -1,5 +1,5 @@
-// Coroutines of the engine. Both kinds take their frame from the pool of the Core they get as first parameter, and destroy it
-// themselves at the end, so that every object here is trivially destructible.
+// Coroutines of the engine. Both kinds take their frame from the pool of the Core they get as first
+// parameter, and destroy it themselves at the end, so that every object here is trivially destructible.
 //
 //   Task<T>   a step that gives a value; starts when awaited, must be awaited exactly once
 //   Detached  a job of its own (one request, the committer); starts at once
@@ -12,8 +12,8 @@
 #include "io/ring.hpp"
 
 #if defined(__GNUC__) && !defined(__clang__)
-// GCC 12 without optimisation does not match a coroutine frame's variadic operator new with its operator delete. The warning
-// comes at the end of each coroutine, hence for the rest of the file.
+// GCC 12 without optimisation does not match a coroutine frame's variadic operator new with its operator
+// delete. The warning comes at the end of each coroutine, hence for the rest of the file.
 #pragma GCC diagnostic ignored "-Wmismatched-new-delete"
 #endif
 
@@ -85,8 +85,8 @@ struct Detached {
   };
 };
 
-/// Coroutines waiting for a condition. Woken ones are resumed from the ring, never from inside wake_all(), and must look at
-/// the condition again.
+/// Coroutines waiting for a condition. Woken ones are resumed from the ring, never from inside wake_all(),
+/// and must look at the condition again.
 class WaitList {
  public:
   struct Awaiter : io::ResumeOnCompletion {

@@ -62,7 +62,8 @@ TestTask submit_task(Step step, Probe& probe) {
 
 class DeviceTest : public ::testing::Test {
  protected:
-  io::MemoryFile& add_image(format::Version version = format::Version::V2, io::MemoryFileOptions options = {}) {
+  io::MemoryFile& add_image(format::Version version = format::Version::V2,
+                            io::MemoryFileOptions options = {}) {
     files_.push_back(std::make_unique<io::MemoryFile>("image" + std::to_string(files_.size()), options));
     io::MemoryFile& file = *files_.back();
     const auto header = format::make_header(kClusters * kCluster / 512, kCluster / 512, version);
@@ -74,8 +75,9 @@ class DeviceTest : public ::testing::Test {
   void open(DeviceConfig config = {}) {
     for (auto& f : files_) {
       const bool top = f == files_.back();
-      auto delta = image::Delta::open(std::make_unique<SharedFile>(*f, fail_sync_, immediate_), image::Kind::Ploop1,
-                                      {.allow_in_use = config.adopt_map, .writable = top});
+      auto delta =
+          image::Delta::open(std::make_unique<SharedFile>(*f, fail_sync_, immediate_), image::Kind::Ploop1,
+                             {.allow_in_use = config.adopt_map, .writable = top});
       ASSERT_TRUE(delta) << delta.error().message();
       config.deltas.push_back(std::move(*delta));
     }
@@ -114,8 +116,8 @@ class DeviceTest : public ::testing::Test {
   }
   /// An image opened on the same bytes, as another process would.
   image::Delta reopen_image(std::size_t index, bool writable) {
-    auto delta = image::Delta::open(std::make_unique<SharedFile>(*files_[index], fail_sync_, immediate_), image::Kind::Ploop1,
-                                    {.allow_in_use = true, .writable = writable});
+    auto delta = image::Delta::open(std::make_unique<SharedFile>(*files_[index], fail_sync_, immediate_),
+                                    image::Kind::Ploop1, {.allow_in_use = true, .writable = writable});
     EXPECT_TRUE(delta);
     return std::move(*delta);
   }
@@ -127,7 +129,9 @@ class DeviceTest : public ::testing::Test {
     EXPECT_TRUE(probe.done);
     return probe.result;
   }
-  int hold() { return await([this] { return device_->hold(); }); }
+  int hold() {
+    return await([this] { return device_->hold(); });
+  }
   void close() {
     const auto closed = device_->close();
     ASSERT_TRUE(closed) << closed.error().message();

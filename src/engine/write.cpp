@@ -33,7 +33,8 @@ Task<int> Core::write(Core& self, const Request* r) {
   co_return 0;
 }
 
-/// A write (or partial zeroing) inside one cluster. Loops because taking a cluster may find that somebody else just did.
+/// A write (or partial zeroing) inside one cluster. Loops because taking a cluster may find that somebody
+/// else just did.
 Task<int> Core::write_piece(Core& self, Piece piece) {
   for (;;) {
     if (self.failed_) co_return -EIO;
@@ -55,7 +56,8 @@ Task<int> Core::write_piece(Core& self, Piece piece) {
   }
 }
 
-/// Zeroing of a whole cluster: leaves the map where nothing is below, else becomes a cluster of zeros without disk blocks.
+/// Zeroing of a whole cluster: leaves the map where nothing is below, else becomes a cluster of zeros without
+/// disk blocks.
 Task<int> Core::zero_cluster(Core& self, Piece piece) {
   for (;;) {
     if (self.failed_) co_return -EIO;

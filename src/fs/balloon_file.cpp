@@ -53,9 +53,11 @@ Status BalloonFile::inflate(Bytes old_size, Bytes size) {
   const auto from = static_cast<off_t>(old_size.value);
   if (::fallocate(file_.get(), 0, from, static_cast<off_t>(size.value) - from) != 0) {
     const int err = errno;
-    if (::ftruncate(file_.get(), from) != 0) log_error("{}: could not be made as small as it was: {}", name_, std::strerror(errno));
+    if (::ftruncate(file_.get(), from) != 0)
+      log_error("{}: could not be made as small as it was: {}", name_, std::strerror(errno));
     std::string what = "Can't inflate the balloon to " + std::to_string(size.value) + " bytes";
-    if (err == EOPNOTSUPP) what += ": this file system can't reserve space (ext3); make the disk smaller while it is not attached";
+    if (err == EOPNOTSUPP)
+      what += ": this file system can't reserve space (ext3); make the disk smaller while it is not attached";
     return fail(errno_error(ExitCode::Fallocate, err, std::move(what)));
   }
   return {};
@@ -84,7 +86,8 @@ Result<std::vector<DeviceExtent>> BalloonFile::unwritten(Bytes from) const {
     map->fm_length = end.value - position;
     map->fm_flags = FIEMAP_FLAG_SYNC;
     map->fm_extent_count = kExtentsAtATime;
-    if (::ioctl(file_.get(), FS_IOC_FIEMAP, map) != 0) return fail_errno(ExitCode::Read, "extents of " + name_);
+    if (::ioctl(file_.get(), FS_IOC_FIEMAP, map) != 0)
+      return fail_errno(ExitCode::Read, "extents of " + name_);
     if (map->fm_mapped_extents == 0) break;
     for (unsigned i = 0; i < map->fm_mapped_extents; ++i) {
       const fiemap_extent& e = map->fm_extents[i];
@@ -92,7 +95,8 @@ Result<std::vector<DeviceExtent>> BalloonFile::unwritten(Bytes from) const {
       const std::uint64_t last = std::min<std::uint64_t>(e.fe_logical + e.fe_length, end.value);
       position = std::max<std::uint64_t>(position, e.fe_logical + e.fe_length);
       // Any other flag says that the place is not certain, or that something is there.
-      if ((e.fe_flags & ~static_cast<__u32>(FIEMAP_EXTENT_LAST)) != FIEMAP_EXTENT_UNWRITTEN || first >= last) continue;
+      if ((e.fe_flags & ~static_cast<__u32>(FIEMAP_EXTENT_LAST)) != FIEMAP_EXTENT_UNWRITTEN || first >= last)
+        continue;
       const DeviceExtent extent{e.fe_physical + (first - e.fe_logical), last - first};
       if (!found.empty() && found.back().offset + found.back().length == extent.offset) {
         found.back().length += extent.length;
@@ -104,15 +108,16 @@ Result<std::vector<DeviceExtent>> BalloonFile::unwritten(Bytes from) const {
   return found;
 }
 
-std::vector<DeviceExtent> whole_clusters(const std::vector<DeviceExtent>& extents, std::uint64_t partition_start,
-                                         std::uint64_t cluster_bytes) {
+std::vector<DeviceExtent> whole_clusters(const std::vector<DeviceExtent>& extents,
+                                         std::uint64_t partition_start, std::uint64_t cluster_bytes) {
   std::vector<DeviceExtent> sorted = extents;
   std::ranges::sort(sorted, {}, &DeviceExtent::offset);
   std::vector<DeviceExtent> out;
   for (std::size_t i = 0; i < sorted.size();) {
     std::uint64_t end = sorted[i].offset + sorted[i].length;
     std::size_t next = i + 1;
-    for (; next < sorted.size() && sorted[next].offset <= end; ++next) end = std::max(end, sorted[next].offset + sorted[next].length);
+    for (; next < sorted.size() && sorted[next].offset <= end; ++next)
+      end = std::max(end, sorted[next].offset + sorted[next].length);
     const std::uint64_t first = round_up(partition_start + sorted[i].offset, cluster_bytes);
     const std::uint64_t last = round_down(partition_start + end, cluster_bytes);
     if (first < last) out.push_back({first, last - first});
@@ -124,7 +129,8 @@ std::vector<DeviceExtent> whole_clusters(const std::vector<DeviceExtent>& extent
 Result<Bytes> trim_free_space(const std::string& mount_point, Bytes minimum) {
   const Fd fd = TRY(open_file(mount_point, O_RDONLY | O_DIRECTORY, 0, ExitCode::DeviceIoctl));
   fstrim_range range{0, UINT64_MAX, minimum.value};
-  if (::ioctl(fd.get(), FITRIM, &range) != 0) return fail_errno(ExitCode::DeviceIoctl, "trim the file system at " + mount_point);
+  if (::ioctl(fd.get(), FITRIM, &range) != 0)
+    return fail_errno(ExitCode::DeviceIoctl, "trim the file system at " + mount_point);
   return Bytes{range.len};
 }
 

@@ -1,5 +1,6 @@
-// The balloon at work: the file takes blocks from the file system, so that what lies under them in the image can be given back.
-// The blocks are allocated and never written; that is how everybody knows that their content is worth nothing.
+// The balloon at work: the file takes blocks from the file system, so that what lies under them in the image
+// can be given back. The blocks are allocated and never written; that is how everybody knows that their
+// content is worth nothing.
 #pragma once
 
 #include <string>
@@ -20,17 +21,18 @@ struct DeviceExtent {
 
 class BalloonFile {
  public:
-  /// Opens it for us alone, in the root of the mounted file system, and makes it when there is none. Somebody else works with it:
-  /// ExitCode::Busy. Open, Create.
+  /// Opens it for us alone, in the root of the mounted file system, and makes it when there is none. Somebody
+  /// else works with it: ExitCode::Busy. Open, Create.
   static Result<BalloonFile> open(const std::string& mount_point);
 
   [[nodiscard]] Result<Bytes> size() const;
   /// What it would have: whole blocks of the file system.
   [[nodiscard]] Result<Bytes> rounded(Bytes size) const;
-  /// Grows or shrinks it, durable. Growing allocates; where that fails it is as large as before: ExitCode::Fallocate.
+  /// Grows or shrinks it, durable. Growing allocates; where that fails it is as large as before:
+  /// ExitCode::Fallocate.
   Status resize(Bytes size);
-  /// Its blocks behind `from` that were never written, as far as the file system says so beyond doubt, in the order of the file,
-  /// neighbours joined. ExitCode::Read.
+  /// Its blocks behind `from` that were never written, as far as the file system says so beyond doubt, in the
+  /// order of the file, neighbours joined. ExitCode::Read.
   [[nodiscard]] Result<std::vector<DeviceExtent>> unwritten(Bytes from = {}) const;
 
  private:
@@ -41,11 +43,11 @@ class BalloonFile {
 };
 
 /// The whole clusters inside extents of a partition, as ranges of the disk. `partition_start` in bytes.
-std::vector<DeviceExtent> whole_clusters(const std::vector<DeviceExtent>& extents, std::uint64_t partition_start,
-                                         std::uint64_t cluster_bytes);
+std::vector<DeviceExtent> whole_clusters(const std::vector<DeviceExtent>& extents,
+                                         std::uint64_t partition_start, std::uint64_t cluster_bytes);
 
-/// FITRIM: free space in pieces of at least `minimum` bytes is discarded, over the whole file system. Gives the bytes that the
-/// file system handed down. ExitCode::DeviceIoctl, with EOPNOTSUPP where it can't.
+/// FITRIM: free space in pieces of at least `minimum` bytes is discarded, over the whole file system. Gives
+/// the bytes that the file system handed down. ExitCode::DeviceIoctl, with EOPNOTSUPP where it can't.
 Result<Bytes> trim_free_space(const std::string& mount_point, Bytes minimum);
 
 }  // namespace ploop::fs

@@ -25,15 +25,17 @@ void tell(int channel, int value) {
   if (::send(channel, &value, sizeof value, MSG_NOSIGNAL) < 0) return;
 }
 
-/// The guard's whole life, between fork and _exit: system calls only. Nothing here may touch the frozen file system, nor
-/// keep open what the command had open.
+/// The guard's whole life, between fork and _exit: system calls only. Nothing here may touch the frozen file
+/// system, nor keep open what the command had open.
 [[noreturn]] void guard(int directory, int channel, int null, int limit_ms) {
   ::setsid();  // a Ctrl-C for the command is not for its guard
-  for (const int fd : {0, 1, 2}) ::dup2(null, fd);
+  for (const int fd : {0, 1, 2})
+    ::dup2(null, fd);
   const int keep_low = std::min(directory, channel);
   const int keep_high = std::max(directory, channel);
   if (keep_low > 3) ::close_range(3, static_cast<unsigned>(keep_low) - 1, 0);
-  if (keep_high > keep_low + 1) ::close_range(static_cast<unsigned>(keep_low) + 1, static_cast<unsigned>(keep_high) - 1, 0);
+  if (keep_high > keep_low + 1)
+    ::close_range(static_cast<unsigned>(keep_low) + 1, static_cast<unsigned>(keep_high) - 1, 0);
   ::close_range(static_cast<unsigned>(keep_high) + 1, ~0U, 0);
   const int error = ::ioctl(directory, FIFREEZE, 0) == 0 ? 0 : errno;
   tell(channel, error);
@@ -64,7 +66,9 @@ Freeze::Freeze(std::string name, pid_t guard, Fd channel)
     : name_(std::move(name)), guard_(guard), channel_(std::move(channel)) {}
 
 Freeze::Freeze(Freeze&& other) noexcept
-    : name_(std::move(other.name_)), guard_(std::exchange(other.guard_, -1)), channel_(std::move(other.channel_)) {}
+    : name_(std::move(other.name_)),
+      guard_(std::exchange(other.guard_, -1)),
+      channel_(std::move(other.channel_)) {}
 
 Freeze::~Freeze() {
   if (const Status thawed = thaw(); !thawed) log_error("{}", thawed.error().message());
@@ -73,7 +77,8 @@ Freeze::~Freeze() {
 Result<Freeze> Freeze::hold(int directory, const std::string& name, std::chrono::milliseconds limit) {
   const Fd null = TRY(open_file("/dev/null", O_RDWR, 0, ExitCode::System));
   int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return fail_errno(ExitCode::System, "socketpair");
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+    return fail_errno(ExitCode::System, "socketpair");
   Fd ours{ends[0]};
   Fd theirs{ends[1]};
   // Signals stay blocked in the guard: only the command's end or its word ends it.
@@ -91,7 +96,8 @@ Result<Freeze> Freeze::hold(int directory, const std::string& name, std::chrono:
   if (!hear(ours.get(), &error)) error = ECHILD;
   if (error != 0) {
     wait_for_child(pid);
-    return fail(errno_error(error == EBUSY ? ExitCode::Busy : ExitCode::System, error, "freeze the file system at " + name));
+    return fail(errno_error(error == EBUSY ? ExitCode::Busy : ExitCode::System, error,
+                            "freeze the file system at " + name));
   }
   return Freeze(name, pid, std::move(ours));
 }
@@ -106,7 +112,8 @@ Status Freeze::thaw() {
   channel_.reset();
   if (heard && ended == static_cast<int>(Ended::OnRequest)) return {};
   return fail(ExitCode::Busy, "The file system at " + name_ +
-                                  " was thawed before the work on it was complete: the host is too slow or somebody interfered; repeat the command");
+                                  " was thawed before the work on it was complete: the host is too slow or "
+                                  "somebody interfered; repeat the command");
 }
 
 }  // namespace ploop::fs

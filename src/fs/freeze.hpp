@@ -1,5 +1,5 @@
-// Holding a mounted file system frozen for a short time, safely: a guard process does the freezing and undoes it when the
-// command asks, dies, or takes too long. Nobody is left with a file system that hangs for ever.
+// Holding a mounted file system frozen for a short time, safely: a guard process does the freezing and undoes
+// it when the command asks, dies, or takes too long. Nobody is left with a file system that hangs for ever.
 #pragma once
 
 #include <sys/types.h>
@@ -15,19 +15,21 @@ namespace ploop::fs {
 /// How long a guard keeps a file system frozen when nobody thaws it.
 inline constexpr std::chrono::seconds kFreezeLimit{30};
 
-/// A frozen file system. Everything that was written before is on its device; writers wait until the thaw. Destruction
-/// thaws.
+/// A frozen file system. Everything that was written before is on its device; writers wait until the thaw.
+/// Destruction thaws.
 class Freeze {
  public:
-  /// Flushes and freezes the file system that the open directory lies on; `name` is for messages. ExitCode::Busy when somebody else froze it,
-  /// ExitCode::System when it can't be frozen (not supported, no permission).
-  static Result<Freeze> hold(int directory, const std::string& name, std::chrono::milliseconds limit = kFreezeLimit);
+  /// Flushes and freezes the file system that the open directory lies on; `name` is for messages.
+  /// ExitCode::Busy when somebody else froze it, ExitCode::System when it can't be frozen (not supported, no
+  /// permission).
+  static Result<Freeze> hold(int directory, const std::string& name,
+                             std::chrono::milliseconds limit = kFreezeLimit);
   Freeze(Freeze&& other) noexcept;
   Freeze& operator=(Freeze&&) = delete;
   ~Freeze();
 
-  /// Lets writers go on. ExitCode::Busy when the limit had passed before: then the file system was not frozen all the time,
-  /// and what relied on it must be done again. May be called once; later calls do nothing.
+  /// Lets writers go on. ExitCode::Busy when the limit had passed before: then the file system was not frozen
+  /// all the time, and what relied on it must be done again. May be called once; later calls do nothing.
   Status thaw();
 
  private:

@@ -28,7 +28,10 @@ constexpr std::uint64_t kFirstUsable = 34;
 constexpr std::uint64_t kBackupSectors = 33;
 
 struct ContextFree {
-  void operator()(fdisk_context* c) const { fdisk_unref_context(c); }
+  void operator()(fdisk_context* c) const {
+    fdisk_set_script(c, nullptr);  // a context and the script applied to it own each other
+    fdisk_unref_context(c);
+  }
 };
 struct ScriptFree {
   void operator()(fdisk_script* s) const { fdisk_unref_script(s); }
@@ -134,7 +137,8 @@ Result<PartitionRange> plan_partition(Sectors size, std::uint32_t cluster_sector
 }
 
 Status create_gpt(const std::string& device, std::uint32_t cluster_sectors) {
-  // Opened here: what the library opens it leaves open when writing fails, and a device that is open can't be detached.
+  // Opened here: what the library opens it leaves open when writing fails, and a device that is open can't be
+  // detached.
   const Fd file = TRY(open_file(device, O_RDWR, 0, ExitCode::ChangeGpt));
   Context context(fdisk_new_context());
   if (!context) return fail(ExitCode::Malloc, device + ": partition table");
@@ -150,8 +154,8 @@ Status create_gpt(const std::string& device, std::uint32_t cluster_sectors) {
   TRY(add_partition(context.get(), device, range));
   rc = fdisk_write_disklabel(context.get());
   if (rc != 0) return table_error(rc, device, "write");
-  // The table has to be durable before the file system is made inside. The library would sync all of the system's disks for that, and so
-  // wait for one that does not answer.
+  // The table has to be durable before the file system is made inside. The library would sync all of the
+  // system's disks for that, and so wait for one that does not answer.
   if (::fsync(file.get()) != 0) return table_error(-errno, device, "sync");
   return {};
 }

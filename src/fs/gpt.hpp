@@ -33,14 +33,15 @@ Status create_gpt(const std::string& device, std::uint32_t cluster_sectors);
 /// ExitCode::Read, Device.
 Result<std::optional<PartitionRange>> read_partition(const std::string& device);
 
-/// Partition 1 for a disk of another size: from `start` (where it is) to what plan_partition() would give. ExitCode::Param when
-/// nothing is left.
+/// Partition 1 for a disk of another size: from `start` (where it is) to what plan_partition() would give.
+/// ExitCode::Param when nothing is left.
 Result<PartitionRange> plan_resized_partition(Sectors start, Sectors size, std::uint32_t cluster_sectors);
 
-/// Rewrites the table of `device` for a disk of `size`, which is at most the device's size: partition 1 keeps its start and ends
-/// where plan_partition() puts the end, the second copy of the table goes to the end of `size`. One of both copies is valid at
-/// every moment, and both are durable when this returns. A table that is right already is not written. The kernel is not told.
-/// ExitCode::ChangeGpt, also for a damaged table or one with other partitions; Param as above.
+/// Rewrites the table of `device` for a disk of `size`, which is at most the device's size: partition 1 keeps
+/// its start and ends where plan_partition() puts the end, the second copy of the table goes to the end of
+/// `size`. One of both copies is valid at every moment, and both are durable when this returns. A table that
+/// is right already is not written. The kernel is not told. ExitCode::ChangeGpt, also for a damaged table or
+/// one with other partitions; Param as above.
 Result<PartitionRange> resize_gpt(const std::string& device, Sectors size, std::uint32_t cluster_sectors);
 
 }  // namespace ploop::fs

@@ -1,5 +1,5 @@
-// Rewriting a partition table for another disk size. Done on the bytes, because the order of the writes matters: the second copy
-// first, so that there is a valid one at every moment.
+// Rewriting a partition table for another disk size. Done on the bytes, because the order of the writes
+// matters: the second copy first, so that there is a valid one at every moment.
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
@@ -59,7 +59,8 @@ std::uint32_t crc32(std::span<const std::byte> data) {
   std::uint32_t crc = 0xFFFFFFFF;
   for (const std::byte b : data) {
     crc ^= std::to_integer<std::uint32_t>(b);
-    for (int i = 0; i < 8; ++i) crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0xEDB88320 : 0);
+    for (int i = 0; i < 8; ++i)
+      crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0xEDB88320 : 0);
   }
   return ~crc;
 }
@@ -79,7 +80,9 @@ struct Table {
     std::memcpy(&e, entries.data() + i * kEntryBytes, sizeof e);
     return e;
   }
-  void set_entry(std::size_t i, const RawGptEntry& e) { std::memcpy(entries.data() + i * kEntryBytes, &e, sizeof e); }
+  void set_entry(std::size_t i, const RawGptEntry& e) {
+    std::memcpy(entries.data() + i * kEntryBytes, &e, sizeof e);
+  }
 };
 
 class TableFile {
@@ -92,16 +95,19 @@ class TableFile {
     if (!S_ISBLK(st.st_mode)) return Sectors{static_cast<std::uint64_t>(st.st_size) / kSectorSize};
     std::uint64_t bytes = 0;
     int sector = 0;
-    if (::ioctl(fd_.get(), BLKGETSIZE64, &bytes) != 0 || ::ioctl(fd_.get(), BLKSSZGET, &sector) != 0) return error("size");
+    if (::ioctl(fd_.get(), BLKGETSIZE64, &bytes) != 0 || ::ioctl(fd_.get(), BLKSSZGET, &sector) != 0)
+      return error("size");
     if (sector != static_cast<int>(kSectorSize)) {
-      return fail(ExitCode::ChangeGpt, device_ + ": sectors of " + std::to_string(sector) + " bytes are not supported");
+      return fail(ExitCode::ChangeGpt,
+                  device_ + ": sectors of " + std::to_string(sector) + " bytes are not supported");
     }
     return Sectors{bytes / kSectorSize};
   }
   Status read(std::span<std::byte> data, std::uint64_t lba) {
     const ssize_t n = ::pread(fd_.get(), data.data(), data.size(), static_cast<off_t>(lba * kSectorSize));
     if (n < 0) return error("read");
-    if (static_cast<std::size_t>(n) != data.size()) return fail(ExitCode::ChangeGpt, device_ + ": partition table is cut off");
+    if (static_cast<std::size_t>(n) != data.size())
+      return fail(ExitCode::ChangeGpt, device_ + ": partition table is cut off");
     return {};
   }
   Status write(std::span<const std::byte> data, std::uint64_t lba) {
@@ -132,16 +138,18 @@ Result<std::optional<Table>> read_copy(TableFile& file, std::uint64_t lba, Secto
   Table t;
   std::memcpy(&t.header, sector.data(), sizeof t.header);
   const RawGptHeader& h = t.header;
-  const bool sound = std::string_view(h.signature.data(), h.signature.size()) == "EFI PART" && h.header_bytes == sizeof h &&
-                     h.header_crc == header_crc(h) && h.my_lba == lba && h.entry_count == kEntries &&
-                     h.entry_bytes == kEntryBytes && h.entries_lba <= device.value - kTableSectors;
+  const bool sound = std::string_view(h.signature.data(), h.signature.size()) == "EFI PART" &&
+                     h.header_bytes == sizeof h && h.header_crc == header_crc(h) && h.my_lba == lba &&
+                     h.entry_count == kEntries && h.entry_bytes == kEntryBytes &&
+                     h.entries_lba <= device.value - kTableSectors;
   if (!sound) return std::optional<Table>();
   TRY(file.read(t.entries, h.entries_lba));
   if (crc32(t.entries) != h.entries_crc) return std::optional<Table>();
   return std::optional<Table>(t);
 }
 
-/// The first copy, or the second one (at the end of the device) when a power cut left the first one half written.
+/// The first copy, or the second one (at the end of the device) when a power cut left the first one half
+/// written.
 Result<Table> read_table(TableFile& file, Sectors device) {
   if (device.value < 3 + 2 * kTableSectors) return file.refuse("the device is too small");
   if (auto first = TRY(read_copy(file, 1, device))) return *first;
@@ -149,7 +157,8 @@ Result<Table> read_table(TableFile& file, Sectors device) {
   return file.refuse("both copies are damaged");
 }
 
-Status write_copy(TableFile& file, Table t, std::uint64_t my_lba, std::uint64_t other_lba, std::uint64_t entries_lba) {
+Status write_copy(TableFile& file, Table t, std::uint64_t my_lba, std::uint64_t other_lba,
+                  std::uint64_t entries_lba) {
   t.header.my_lba = my_lba;
   t.header.other_lba = other_lba;
   t.header.entries_lba = entries_lba;
@@ -192,7 +201,8 @@ Result<PartitionRange> plan_resized_partition(Sectors start, Sectors size, std::
   const PartitionRange planned = TRY(plan_partition(size, cluster_sectors));
   const std::uint64_t end = planned.start.value + planned.length.value;
   if (end <= start.value) {
-    return fail(ExitCode::Param, "Nothing of the partition is left in " + std::to_string(size.value) + " sectors");
+    return fail(ExitCode::Param,
+                "Nothing of the partition is left in " + std::to_string(size.value) + " sectors");
   }
   return PartitionRange{start, Sectors{end - start.value}};
 }
@@ -206,7 +216,8 @@ Result<PartitionRange> resize_gpt(const std::string& device, Sectors size, std::
   const std::array<std::byte, 16> unused{};
   if (first.type == unused) return file.refuse("there is no partition 1");
   for (std::size_t i = 1; i < kEntries; ++i) {
-    if (table.entry(i).type != unused) return file.refuse("a disk with more than one partition can't be resized");
+    if (table.entry(i).type != unused)
+      return file.refuse("a disk with more than one partition can't be resized");
   }
   const PartitionRange range = TRY(plan_resized_partition(Sectors{first.first_lba}, size, cluster_sectors));
   first.last_lba = range.start.value + range.length.value - 1;

@@ -1,4 +1,5 @@
-// The table of a disk that changes its size, on plain files: always one valid copy, exactly the numbers that init would give.
+// The table of a disk that changes its size, on plain files: always one valid copy, exactly the numbers that
+// init would give.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -32,8 +33,11 @@ class GptResizeTest : public testing::Test {
     in.read(text.data(), static_cast<std::streamsize>(length));
     return text;
   }
-  /// Everything in the first copy that is a place: of the header the four LBAs, of the partition first and last.
-  static std::string numbers(const std::string& file) { return bytes_of(file, 512 + 24, 32) + bytes_of(file, 1024 + 32, 16); }
+  /// Everything in the first copy that is a place: of the header the four LBAs, of the partition first and
+  /// last.
+  static std::string numbers(const std::string& file) {
+    return bytes_of(file, 512 + 24, 32) + bytes_of(file, 1024 + 32, 16);
+  }
   void put(std::uint64_t offset, const std::string& text) {
     std::fstream out(disk_, std::ios::binary | std::ios::in | std::ios::out);
     out.seekp(static_cast<std::streamoff>(offset));
@@ -44,11 +48,13 @@ class GptResizeTest : public testing::Test {
     std::uint32_t crc = 0xFFFFFFFF;
     for (const char c : text) {
       crc ^= static_cast<unsigned char>(c);
-      for (int i = 0; i < 8; ++i) crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0xEDB88320 : 0);
+      for (int i = 0; i < 8; ++i)
+        crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0xEDB88320 : 0);
     }
     crc = ~crc;
     std::string out;
-    for (int i = 0; i < 4; ++i) out += static_cast<char>(crc >> (8 * i));
+    for (int i = 0; i < 4; ++i)
+      out += static_cast<char>(crc >> (8 * i));
     return out;
   }
   /// The first copy gets a second partition, and is valid.
@@ -70,7 +76,8 @@ TEST_F(GptResizeTest, GrownTableIsThatOfALargerDisk) {
   const auto range = resize_gpt(disk_, Sectors{4194304}, kCluster);
   ASSERT_TRUE(range) << range.error().message();
   EXPECT_EQ(range->start.value, 2048U);
-  EXPECT_EQ(range->start.value + range->length.value - 1, 4192255U) << "the number of the format's description";
+  EXPECT_EQ(range->start.value + range->length.value - 1, 4192255U)
+      << "the number of the format's description";
   EXPECT_EQ(*read_partition(disk_), *range);
   EXPECT_EQ(bytes((4194304 - 1) * 512ULL, 8), "EFI PART");
   const std::string fresh = scratch_.sparse_file("fresh", 2 * kGiB);
@@ -104,7 +111,8 @@ TEST_F(GptResizeTest, HalfWrittenFirstCopyIsMendedFromTheSecond) {
 
 TEST_F(GptResizeTest, WhatIsNotOursIsRefusedAndStays) {
   make(kGiB);
-  EXPECT_EQ(resize_gpt(disk_, Sectors{4194304}, kCluster).error().code, ExitCode::ChangeGpt) << "larger than the disk";
+  EXPECT_EQ(resize_gpt(disk_, Sectors{4194304}, kCluster).error().code, ExitCode::ChangeGpt)
+      << "larger than the disk";
   EXPECT_EQ(resize_gpt(disk_, Sectors{4096}, kCluster).error().code, ExitCode::Param);
   overwrite(512, 8);
   overwrite(kGiB - 512, 8);

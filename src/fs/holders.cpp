@@ -120,7 +120,8 @@ std::vector<NamespaceMount> mounts_everywhere(std::span<const dev_t> devices) {
     auto table = read_mount_table(proc + "/mountinfo");
     if (!table) return;
     for (MountRow& row : *table) {
-      if (contains(devices, row.mount.device)) mounts.push_back({name_space == own ? 0 : pid, std::move(row.mount)});
+      if (contains(devices, row.mount.device))
+        mounts.push_back({name_space == own ? 0 : pid, std::move(row.mount)});
     }
   });
   return mounts;
@@ -140,8 +141,9 @@ std::vector<Holder> block_device_holders(std::span<const dev_t> devices, std::sp
   // Of our own namespace the place says enough; of another one a process tells which it is.
   for (const NamespaceMount& found : mounts_everywhere(devices)) {
     std::string where = "mounted at " + found.mount.directory;
-    holders.push_back(found.pid == 0 ? Holder{0, "file system", std::move(where)}
-                                     : make_holder(found.pid, "/proc/" + std::to_string(found.pid), std::move(where)));
+    holders.push_back(found.pid == 0
+                          ? Holder{0, "file system", std::move(where)}
+                          : make_holder(found.pid, "/proc/" + std::to_string(found.pid), std::move(where)));
   }
   const pid_t self = ::getpid();
   for_each_process([&](pid_t pid, const std::string& proc) {

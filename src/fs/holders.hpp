@@ -24,7 +24,8 @@ struct NamespaceMount {
   pid_t pid = 0;  ///< one that lives there; 0 for our own namespace
   MountPoint mount;
 };
-/// Every mount of the block devices in every mount namespace that /proc shows. The directories are names of that namespace.
+/// Every mount of the block devices in every mount namespace that /proc shows. The directories are names of
+/// that namespace.
 std::vector<NamespaceMount> mounts_everywhere(std::span<const dev_t> devices);
 
 /// Processes with an open file, working directory, root or mapping inside the mounted file system. Never

@@ -43,10 +43,11 @@ std::string mount_options(const MountRequest& request, const std::string& type) 
   return options;
 }
 
-/// Refuses what makes libmount mount something else than the device (another loop device over it, for one), or leaves the mount to another
-/// helper: nobody would find the device by such a mount again.
+/// Refuses what makes libmount mount something else than the device (another loop device over it, for one),
+/// or leaves the mount to another helper: nobody would find the device by such a mount again.
 Status check_options(const std::string& options) {
-  static constexpr std::string_view kOthers[] = {"loop", "offset", "sizelimit", "bind", "rbind", "move", "remount", "helper", "uhelper"};
+  static constexpr std::string_view kOthers[] = {"loop", "offset",  "sizelimit", "bind",    "rbind",
+                                                 "move", "remount", "helper",    "uhelper", "X-mount.subdir"};
   std::string list = options;
   char* rest = list.data();
   char* name = nullptr;
@@ -54,7 +55,8 @@ Status check_options(const std::string& options) {
   while (mnt_optstr_next_option(&rest, &name, &length, nullptr, nullptr) == 0) {
     const std::string_view word(name, length);
     if (std::ranges::find(kOthers, word) == std::end(kOthers) && !word.starts_with("verity.")) continue;
-    return fail(ExitCode::Mount, "Can't mount file system: option '" + std::string(word) + "' is not for a disk");
+    return fail(ExitCode::Mount,
+                "Can't mount file system: option '" + std::string(word) + "' is not for a disk");
   }
   return {};
 }
@@ -76,6 +78,15 @@ std::string busy_text(const std::string& directory) {
   if (!mount) return {};
   const std::string users = describe_holders(file_system_holders(mount->device));
   return users.empty() ? std::string() : directory + " is used by " + users;
+}
+
+/// umount(8) leaves that to its helper. A record that stays would make it run the helper for somebody else's
+/// mount there.
+void forget_record(const std::string& directory) {
+  libmnt_update* update = mnt_new_update();
+  if (update == nullptr) return;
+  if (mnt_update_set_fs(update, 0, directory.c_str(), nullptr) == 0) mnt_update_table(update, nullptr);
+  mnt_free_update(update);
 }
 
 }  // namespace
@@ -124,6 +135,7 @@ Status unmount_filesystem(const std::string& directory, const UnmountOptions& op
     std::this_thread::sleep_for(options.pause);
     log(LogLevel::Detail, "Retrying umount {}", directory);
   }
+  forget_record(directory);
   return {};
 }
 
@@ -136,8 +148,8 @@ Status unmount_filesystem(const MountPoint& mount, const UnmountOptions& options
   const auto found = mount_at(mount.directory);
   if (found && found->device == mount.device) return unmount_filesystem(mount.directory, options);
   const std::string above = found ? found->type + " (" + found->source + ")" : "another file system";
-  return fail(ExitCode::Umount,
-              "Can't unmount " + mount.source + " at " + mount.directory + ": " + above + " is mounted over it");
+  return fail(ExitCode::Umount, "Can't unmount " + mount.source + " at " + mount.directory + ": " + above +
+                                    " is mounted over it");
 }
 
 Result<std::vector<MountPoint>> mount_points_of(dev_t device) {
@@ -149,7 +161,8 @@ Result<std::vector<MountPoint>> mount_points_of(dev_t device) {
 
 Result<std::vector<MountPoint>> mount_points() {
   std::vector<MountPoint> all;
-  for (MountRow& row : TRY(read_mount_table())) all.push_back(std::move(row.mount));
+  for (MountRow& row : TRY(read_mount_table()))
+    all.push_back(std::move(row.mount));
   return all;
 }
 

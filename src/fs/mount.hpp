@@ -52,7 +52,8 @@ Result<std::vector<MountPoint>> mount_points();
 /// The mount whose root is `directory` (the last one made there). ExitCode::Param when it does not exist or
 /// is no mount point.
 Result<MountPoint> mount_at(const std::string& directory);
-/// Unmounts this one; refuses with ExitCode::Umount when its directory leads to something else that was mounted over it.
+/// Unmounts this one; refuses with ExitCode::Umount when its directory leads to something else that was
+/// mounted over it.
 Status unmount_filesystem(const MountPoint& mount, const UnmountOptions& options = {});
 /// The directory of the mount leads to it, not to something that was mounted over it.
 bool is_on_top(const MountPoint& mount);

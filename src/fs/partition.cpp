@@ -163,8 +163,8 @@ Result<dev_t> set_kernel_partition(const std::string& device, const PartitionRan
 
 Status resize_kernel_partition(const std::string& device, const PartitionRange& range) {
   const Fd fd = TRY(open_for_change(device));
-  const bool changed =
-      retry_while_busy(kBusyLimit, [&] { return change_partition(fd.get(), BLKPG_RESIZE_PARTITION, 1, range); });
+  const bool changed = retry_while_busy(
+      kBusyLimit, [&] { return change_partition(fd.get(), BLKPG_RESIZE_PARTITION, 1, range); });
   if (!changed) return fail_errno(ExitCode::DeviceIoctl, device + ": resize partition 1");
   return {};
 }

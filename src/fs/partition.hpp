@@ -30,7 +30,8 @@ Result<std::optional<dev_t>> update_kernel_partitions(const std::string& device)
 /// The device number of the partition that the kernel has now, or nothing.
 Result<std::optional<dev_t>> kernel_partition(const std::string& device, int number = 1);
 
-/// The kernel's partition 1 gets this range, which has the same start; it may be mounted. ExitCode::DeviceIoctl.
+/// The kernel's partition 1 gets this range, which has the same start; it may be mounted.
+/// ExitCode::DeviceIoctl.
 Status resize_kernel_partition(const std::string& device, const PartitionRange& range);
 
 /// Takes all partitions of the device out of the kernel; ExitCode::DeviceIoctl when one stays busy for

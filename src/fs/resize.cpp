@@ -53,7 +53,8 @@ T field(const std::array<std::byte, 4096>& sb, std::size_t at) {
 
 std::uint64_t big_endian(const std::array<std::byte, 4096>& sb, std::size_t at, std::size_t bytes) {
   std::uint64_t value = 0;
-  for (std::size_t i = 0; i < bytes; ++i) value = (value << 8) | std::to_integer<std::uint64_t>(sb[at + i]);
+  for (std::size_t i = 0; i < bytes; ++i)
+    value = (value << 8) | std::to_integer<std::uint64_t>(sb[at + i]);
   return value;
 }
 
@@ -61,10 +62,12 @@ Status read_ext(const std::array<std::byte, 4096>& sb, FileSystemFacts& facts, c
   constexpr std::size_t kSuper = 1024;
   constexpr std::uint32_t k64Bit = 0x80;
   const std::uint32_t shift = field<le32>(sb, kSuper + 24);
-  if (shift > 6) return fail(ExitCode::Read, device + ": impossible block size in the file system's superblock");
+  if (shift > 6)
+    return fail(ExitCode::Read, device + ": impossible block size in the file system's superblock");
   facts.block_size = 1024U << shift;
   facts.blocks = field<le32>(sb, kSuper + 4);
-  if ((field<le32>(sb, kSuper + 96) & k64Bit) != 0) facts.blocks |= std::uint64_t{field<le32>(sb, kSuper + 0x150)} << 32;
+  if ((field<le32>(sb, kSuper + 96) & k64Bit) != 0)
+    facts.blocks |= std::uint64_t{field<le32>(sb, kSuper + 0x150)} << 32;
   facts.inodes = field<le32>(sb, kSuper);
   return {};
 }
@@ -82,18 +85,21 @@ Status grow_ext(int directory, std::uint64_t blocks, const std::string& device) 
   std::uint64_t wanted = blocks;
   if (::ioctl(directory, kExt4ResizeFs, &wanted) == 0) return {};
   if (errno == EPERM) {
-    return fail_errno(ExitCode::ResizeFs, "grow the mounted file system on " + device + " (the kernel wants CAP_SYS_RESOURCE)");
+    return fail_errno(ExitCode::ResizeFs,
+                      "grow the mounted file system on " + device + " (the kernel wants CAP_SYS_RESOURCE)");
   }
   return fail_errno(ExitCode::ResizeFs, "grow the file system on " + device);
 }
 
 Status grow_xfs(int directory, std::uint64_t bytes, const std::string& device) {
   XfsGeometryV1 geometry{};
-  if (::ioctl(directory, kXfsGeometry, &geometry) != 0) return fail_errno(ExitCode::ResizeFs, "geometry of the xfs on " + device);
+  if (::ioctl(directory, kXfsGeometry, &geometry) != 0)
+    return fail_errno(ExitCode::ResizeFs, "geometry of the xfs on " + device);
   const XfsGrowData wanted{bytes / geometry.blocksize, geometry.imaxpct};
   if (wanted.newblocks <= geometry.datablocks) return {};
   if (::ioctl(directory, kXfsGrowData, &wanted) == 0) return {};
-  // A piece at the end that is too small for an allocation group is not an error: the file system keeps its size.
+  // A piece at the end that is too small for an allocation group is not an error: the file system keeps its
+  // size.
   if (errno == EINVAL && wanted.newblocks - geometry.datablocks < 64) return {};
   return fail_errno(ExitCode::ResizeFs, "grow the file system on " + device);
 }
@@ -117,7 +123,8 @@ Result<FileSystemFacts> read_facts(const std::string& device) {
     const std::string what = facts.type.empty() ? "no file system" : "a file system of type " + facts.type;
     return fail(ExitCode::Param, device + " holds " + what + ": only ext3, ext4 and xfs can be resized");
   }
-  if (facts.block_size == 0) return fail(ExitCode::Read, device + ": impossible block size in the file system's superblock");
+  if (facts.block_size == 0)
+    return fail(ExitCode::Read, device + ": impossible block size in the file system's superblock");
   return facts;
 }
 
@@ -125,10 +132,13 @@ Status may_grow_mounted(const FileSystemFacts& facts) {
   if (!facts.is_ext()) return {};
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct data[2] = {};
-  const bool may = ::syscall(SYS_capget, &header, data) == 0 && (data[0].effective >> CAP_SYS_RESOURCE & 1) != 0;
+  const bool may =
+      ::syscall(SYS_capget, &header, data) == 0 && (data[0].effective >> CAP_SYS_RESOURCE & 1) != 0;
   if (may) return {};
-  return fail(errno_error(ExitCode::ResizeFs, EPERM, "A mounted " + facts.type +
-                              " can only be grown by somebody with CAP_SYS_RESOURCE; resize the disk while it is not attached"));
+  return fail(errno_error(
+      ExitCode::ResizeFs, EPERM,
+      "A mounted " + facts.type +
+          " can only be grown by somebody with CAP_SYS_RESOURCE; resize the disk while it is not attached"));
 }
 
 Status grow_mounted(const std::string& directory, const std::string& device) {

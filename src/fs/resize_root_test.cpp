@@ -100,7 +100,8 @@ TEST_P(BalloonTest, TakesBlocksThatNobodyWrote) {
   EXPECT_EQ(sum, 100 * kMiB);
   const auto half = balloon->unwritten(Bytes{50 * kMiB});
   std::uint64_t half_sum = 0;
-  for (const DeviceExtent& e : *half) half_sum += e.length;
+  for (const DeviceExtent& e : *half)
+    half_sum += e.length;
   EXPECT_EQ(half_sum, 50 * kMiB);
 
   const Status too_much = balloon->resize(Bytes{kGiB});
@@ -116,7 +117,8 @@ TEST_P(BalloonTest, TakesBlocksThatNobodyWrote) {
   }
   std::uint64_t left = 0;
   const auto unwritten = balloon->unwritten();
-  for (const DeviceExtent& e : *unwritten) left += e.length;
+  for (const DeviceExtent& e : *unwritten)
+    left += e.length;
   EXPECT_LT(left, 100 * kMiB);
   ASSERT_TRUE(balloon->resize(Bytes{}));
   EXPECT_TRUE(balloon->unwritten()->empty());

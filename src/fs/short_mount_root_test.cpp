@@ -1,4 +1,5 @@
-// Mounts that nobody sees and freezes that nobody is left with: both must end with the process that made them.
+// Mounts that nobody sees and freezes that nobody is left with: both must end with the process that made
+// them.
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -62,7 +63,8 @@ TEST_P(ShortMountTest, EndsWithAKilledProcess) {
     const auto mount = DetachedMount::create(partition_);
     const char ok = mount ? 'y' : 'n';
     if (::write(ends[1], &ok, 1) != 1) ::_exit(1);
-    for (;;) ::pause();
+    for (;;)
+      ::pause();
   }
   char ok = 0;
   ASSERT_EQ(::read(ends[0], &ok, 1), 1);
@@ -108,7 +110,8 @@ class FreezeTest : public DeviceTest {
   bool writable_within(std::chrono::milliseconds limit) {
     const pid_t child = ::fork();
     if (child == 0) {
-      const int fd = ::open((directory_ + "/f" + std::to_string(::getpid())).c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+      const int fd = ::open((directory_ + "/f" + std::to_string(::getpid())).c_str(),
+                            O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
       ::_exit(fd >= 0 ? 0 : 1);
     }
     const auto deadline = std::chrono::steady_clock::now() + limit;
@@ -121,7 +124,8 @@ class FreezeTest : public DeviceTest {
     return false;
   }
   void TearDown() override {
-    for (const pid_t child : waiting_) ::waitpid(child, nullptr, 0);
+    for (const pid_t child : waiting_)
+      ::waitpid(child, nullptr, 0);
     DeviceTest::TearDown();
   }
   std::string directory_;
@@ -163,7 +167,8 @@ TEST_F(FreezeTest, EndsWithAKilledCommand) {
     const auto freeze = hold();
     const char ok = freeze ? 'y' : 'n';
     if (::write(ends[1], &ok, 1) != 1) ::_exit(1);
-    for (;;) ::pause();
+    for (;;)
+      ::pause();
   }
   char ok = 0;
   ASSERT_EQ(::read(ends[0], &ok, 1), 1);

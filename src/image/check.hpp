@@ -31,7 +31,7 @@ struct CheckOptions {
   /// here and read as zeros, so nobody but a user who asks for it should set this: it makes a thin image
   /// thick.
   bool repair_sparse = false;
-  bool silent = false;  ///< -s: don't mention that a clean image was skipped
+  bool silent = false;             ///< -s: don't mention that a clean image was skipped
   ProgressCallback progress = {};  ///< one pass over the table, with repair_sparse one over the file
 };
 

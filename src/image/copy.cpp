@@ -37,7 +37,8 @@ Result<bool> Copier::copy_in_kernel(const CopyRun& run, std::uint64_t done, std:
   const int error = target_.copy(*run.source, run.source_offset + done, run.offset + done, length);
   if (error == -EOPNOTSUPP) return false;
   if (error != 0) {
-    return fail(errno_error(ExitCode::Write, -error, fmt::format("copy data of {} to {}", run.source->name(), target_.name())));
+    return fail(errno_error(ExitCode::Write, -error,
+                            fmt::format("copy data of {} to {}", run.source->name(), target_.name())));
   }
   totals_.copied_bytes += length;
   return true;

@@ -18,10 +18,10 @@ Status write_header(io::BlockFile& file, const format::Header& header);
 /// what it describes goes stale with the first write. `header` is updated after success.
 Status mark_in_use(io::BlockFile& file, format::Header& header);
 
-/// Clean close: sync, cut the file behind `used_clusters`, sync, write the header (not in use, no extension, the
-/// empty flag cleared when there is data), sync. `used_clusters` is the highest ImageCluster in use plus one;
-/// less than the header clusters means "no data". All table pages must have been written before. `header` is
-/// updated after success.
+/// Clean close: sync, cut the file behind `used_clusters`, sync, write the header (not in use, no extension,
+/// the empty flag cleared when there is data), sync. `used_clusters` is the highest ImageCluster in use plus
+/// one; less than the header clusters means "no data". All table pages must have been written before.
+/// `header` is updated after success.
 Status close_image(io::BlockFile& file, format::Header& header, std::uint64_t used_clusters);
 
 }  // namespace ploop::image

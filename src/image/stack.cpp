@@ -23,8 +23,8 @@ Status check_member(const std::vector<Delta>& deltas, std::size_t level) {
   const Delta& top = deltas.back();
   if (top.size_sectors() < delta.size_sectors()) {
     return fail(ExitCode::Format,
-                fmt::format("Image {} is smaller ({} sectors) than {} below it ({} sectors)", top.file().name(),
-                            top.size_sectors(), name, delta.size_sectors()));
+                fmt::format("Image {} is smaller ({} sectors) than {} below it ({} sectors)",
+                            top.file().name(), top.size_sectors(), name, delta.size_sectors()));
   }
   if (level == 0) return {};
   const Delta& below = deltas[level - 1];

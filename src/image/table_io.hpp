@@ -33,7 +33,8 @@ Status check_header_area(io::BlockFile& file, const format::Header& header, std:
 /// `file_bytes` counts as zero; the caller has checked that the real table does not. ExitCode::Format for
 /// more than kMaxTableEntries.
 Result<std::vector<std::uint32_t>> read_slots(io::BlockFile& file, const format::Header& header,
-                                              std::uint64_t file_bytes, const ProgressCallback& progress = {});
+                                              std::uint64_t file_bytes,
+                                              const ProgressCallback& progress = {});
 
 /// The first number that occurs a second time, or 0. Zeros don't count. Memory is proportional to the table,
 /// however large the numbers are.

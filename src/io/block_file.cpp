@@ -25,7 +25,8 @@ Status read_exact(BlockFile& file, std::span<std::byte> data, std::uint64_t offs
 Status write_exact(BlockFile& file, std::span<const std::byte> data, std::uint64_t offset, const char* what) {
   const std::int64_t put = file.write(data, offset);
   if (put < 0) {
-    return fail(errno_error(ExitCode::Write, static_cast<int>(-put), "write " + position(file, what, offset)));
+    return fail(
+        errno_error(ExitCode::Write, static_cast<int>(-put), "write " + position(file, what, offset)));
   }
   return {};
 }

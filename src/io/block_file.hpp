@@ -1,8 +1,9 @@
-// The one door to image files. Offline tools, the engine and the simulator all go through this interface, so that a
-// real file, an in-memory file that records every write and barrier, and a file that fails on purpose are
-// interchangeable.
+// The one door to image files. Offline tools, the engine and the simulator all go through this interface, so
+// that a real file, an in-memory file that records every write and barrier, and a file that fails on purpose
+// are interchangeable.
 //
-// Results are bytes or -errno, as io_uring gives them; text is made by the caller, who knows what it was doing.
+// Results are bytes or -errno, as io_uring gives them; text is made by the caller, who knows what it was
+// doing.
 #pragma once
 
 #include <cerrno>
@@ -33,12 +34,15 @@ class BlockFile {
   virtual int allocate(std::uint64_t offset, std::uint64_t length) = 0;
   /// Frees the space of the range, which then reads as zeros; the length stays.
   virtual int punch(std::uint64_t offset, std::uint64_t length) = 0;
-  /// Shares `length` bytes of `source` at `source_offset` (reflink). -EOPNOTSUPP, -EXDEV or -EINVAL where the file
-  /// system can't.
-  virtual int clone(BlockFile& source, std::uint64_t source_offset, std::uint64_t offset, std::uint64_t length) = 0;
-  /// Copies `length` bytes of `source` without bringing them here, and has them on their way to the disk. -EOPNOTSUPP where that is not
-  /// possible or would fill holes of the source; nothing was done then. A shorter result than `length` does not happen.
-  virtual int copy(BlockFile& source, std::uint64_t source_offset, std::uint64_t offset, std::uint64_t length) {
+  /// Shares `length` bytes of `source` at `source_offset` (reflink). -EOPNOTSUPP, -EXDEV or -EINVAL where the
+  /// file system can't.
+  virtual int clone(BlockFile& source, std::uint64_t source_offset, std::uint64_t offset,
+                    std::uint64_t length) = 0;
+  /// Copies `length` bytes of `source` without bringing them here, and has them on their way to the disk.
+  /// -EOPNOTSUPP where that is not possible or would fill holes of the source; nothing was done then. A
+  /// shorter result than `length` does not happen.
+  virtual int copy(BlockFile& source, std::uint64_t source_offset, std::uint64_t offset,
+                   std::uint64_t length) {
     static_cast<void>(source);
     static_cast<void>(source_offset);
     static_cast<void>(offset);

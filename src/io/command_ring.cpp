@@ -1,5 +1,6 @@
 #include "io/command_ring.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -29,16 +30,20 @@ CommandRing::~CommandRing() {
   if (initialised_) io_uring_queue_exit(&ring_);
 }
 
-int CommandRing::run(int fd, std::uint32_t opcode, std::span<const std::byte> body, std::chrono::milliseconds patience) {
+int CommandRing::run(int fd, std::uint32_t opcode, std::span<const std::byte> body,
+                     std::chrono::milliseconds patience) {
+  if (body.size() > kMaxBody)
+    return -EINVAL;  // before an entry is taken, which the next submission would send
   io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
-  if (sqe == nullptr || body.size() > kMaxBody) return -EINVAL;
+  if (sqe == nullptr) return -EINVAL;
   const std::uint64_t id = next_id_++;
   std::memset(static_cast<void*>(sqe), 0, 128);
   sqe->opcode = IORING_OP_URING_CMD;
   sqe->fd = fd;
   sqe->cmd_op = opcode;
   sqe->user_data = id;
-  std::memcpy(reinterpret_cast<std::byte*>(sqe) + kBodyOffset, body.data(), body.size());
+  std::ranges::copy(
+      body, reinterpret_cast<std::byte*>(sqe) + kBodyOffset);  // a body may be empty, without an address
   const int submitted = io_uring_submit(&ring_);
   if (submitted < 0) return submitted;
   const int result = wait_for(id, patience);

@@ -1,5 +1,6 @@
-// Commands for a driver that takes them through io_uring only, with bodies of up to 80 bytes, one at a time: for setting things
-// up, not for data. A command may wait in the kernel for as long as it likes; the caller says how long it is willing to.
+// Commands for a driver that takes them through io_uring only, with bodies of up to 80 bytes, one at a time:
+// for setting things up, not for data. A command may wait in the kernel for as long as it likes; the caller
+// says how long it is willing to.
 #pragma once
 
 #include <liburing.h>
@@ -24,8 +25,9 @@ class CommandRing {
   CommandRing(const CommandRing&) = delete;
   CommandRing& operator=(const CommandRing&) = delete;
 
-  /// Runs one command: what the driver returned, or -errno. -ETIMEDOUT: it was cancelled, or can't be (then it goes on without
-  /// anybody waiting, so memory that it names must stay valid unless the driver is known not to touch it late).
+  /// Runs one command: what the driver returned, or -errno. -ETIMEDOUT: it was cancelled, or can't be (then
+  /// it goes on without anybody waiting, so memory that it names must stay valid unless the driver is known
+  /// not to touch it late).
   int run(int fd, std::uint32_t opcode, std::span<const std::byte> body, std::chrono::milliseconds patience);
 
  private:

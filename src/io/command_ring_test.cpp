@@ -1,4 +1,5 @@
-// What can be seen without a driver of interest: answers arrive, refusals too, and several after each other don't mix.
+// What can be seen without a driver of interest: answers arrive, refusals too, and several after each other
+// don't mix.
 #include "io/command_ring.hpp"
 
 #include <fcntl.h>
@@ -30,7 +31,8 @@ TEST(CommandRing, GivesTheAnswerOfEachCommand) {
   if (!ring) GTEST_SKIP() << "needs a kernel with large submission entries: " << ring.error().message();
   const Fd file = plain_file();
   const std::array<std::byte, CommandRing::kMaxBody> body{};
-  for (int i = 0; i < 20; ++i) EXPECT_EQ((*ring)->run(file.get(), 1, body, kPatience), -EOPNOTSUPP);
+  for (int i = 0; i < 20; ++i)
+    EXPECT_EQ((*ring)->run(file.get(), 1, body, kPatience), -EOPNOTSUPP);
   EXPECT_EQ((*ring)->run(-1, 1, body, kPatience), -EBADF);
   EXPECT_EQ((*ring)->run(file.get(), 1, {}, kPatience), -EOPNOTSUPP);
 }
@@ -62,7 +64,8 @@ TEST(UringCommand, TheDriversAnswerComesOnceAndIsNotTriedAgain) {
   }
   EXPECT_TRUE((*ring)->push());
   for (const Flag& flag : flags) {
-    while (!flag.done) (*ring)->run_once(true);
+    while (!flag.done)
+      (*ring)->run_once(true);
     EXPECT_TRUE(flag.result == -EOPNOTSUPP || flag.result == -EINVAL) << flag.result;  // EINVAL: before 5.19
   }
 }

@@ -1,4 +1,5 @@
-// A file that passes every call on to another one. Tests use it to keep a file whose handle a delta owns, and to spoil single calls.
+// A file that passes every call on to another one. Tests use it to keep a file whose handle a delta owns, and
+// to spoil single calls.
 #pragma once
 
 #include <concepts>
@@ -7,8 +8,8 @@
 
 namespace ploop::io {
 
-/// `inner` belongs to somebody else and must outlive it. Derived classes replace what they want to change. It has no kernel
-/// descriptor of its own, so that no ring goes past it.
+/// `inner` belongs to somebody else and must outlive it. Derived classes replace what they want to change. It
+/// has no kernel descriptor of its own, so that no ring goes past it.
 template <std::derived_from<BlockFile> Base = BlockFile>
 class ForwardingFile : public Base {
  public:
@@ -16,13 +17,20 @@ class ForwardingFile : public Base {
   // One around a derived one would be a copy without what that one changes: pass it as a BlockFile.
   ForwardingFile(const ForwardingFile&) = delete;
   ForwardingFile& operator=(const ForwardingFile&) = delete;
-  std::int64_t read(std::span<std::byte> data, std::uint64_t offset) override { return inner_.read(data, offset); }
-  std::int64_t write(std::span<const std::byte> data, std::uint64_t offset) override { return inner_.write(data, offset); }
+  std::int64_t read(std::span<std::byte> data, std::uint64_t offset) override {
+    return inner_.read(data, offset);
+  }
+  std::int64_t write(std::span<const std::byte> data, std::uint64_t offset) override {
+    return inner_.write(data, offset);
+  }
   int sync() override { return inner_.sync(); }
   int truncate(std::uint64_t size) override { return inner_.truncate(size); }
-  int allocate(std::uint64_t offset, std::uint64_t length) override { return inner_.allocate(offset, length); }
+  int allocate(std::uint64_t offset, std::uint64_t length) override {
+    return inner_.allocate(offset, length);
+  }
   int punch(std::uint64_t offset, std::uint64_t length) override { return inner_.punch(offset, length); }
-  int clone(BlockFile& source, std::uint64_t source_offset, std::uint64_t offset, std::uint64_t length) override {
+  int clone(BlockFile& source, std::uint64_t source_offset, std::uint64_t offset,
+            std::uint64_t length) override {
     return inner_.clone(source, source_offset, offset, length);
   }
   std::int64_t size() override { return inner_.size(); }

@@ -24,31 +24,52 @@ bool is_memory_file_system(int fd) {
   return ::fstatfs(fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
 }
 
-/// True when direct I/O works at sector granularity. Kernels before 6.1 don't tell; there the open itself decides.
+/// True when direct I/O works at sector granularity. Kernels before 6.1 don't tell; there the open itself
+/// decides.
 bool direct_io_takes_sectors(int fd) {
   struct statx sx {};
-  if (::statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &sx) != 0 || (sx.stx_mask & STATX_DIOALIGN) == 0) return true;
+  if (::statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &sx) != 0 || (sx.stx_mask & STATX_DIOALIGN) == 0)
+    return true;
   return sx.stx_dio_offset_align != 0 && sx.stx_dio_offset_align <= kSectorSize;
+}
+
+/// By what `file` names in /proc/self/fd it is the same file, whatever happens to the name.
+std::string self_path(const Fd& file) {
+  return "/proc/self/fd/" + std::to_string(file.get());
+}
+
+/// With the second descriptor, if it is wanted.
+Result<PosixDescriptors> complete(Fd cached, const std::string& name, const PosixOpenOptions& options) {
+  PosixDescriptors file;
+  file.cached = std::move(cached);
+  struct stat st {};
+  if (file_status(file.cached.get(), st) != 0) return fail_errno(ExitCode::Stat, "stat " + name);
+  if (!S_ISREG(st.st_mode)) return fail(ExitCode::Open, name + " is not a regular file");
+  if (options.direct && !is_memory_file_system(file.cached.get()) &&
+      direct_io_takes_sectors(file.cached.get())) {
+    file.direct = Fd{::open(self_path(file.cached).c_str(),
+                            (options.writable ? O_RDWR : O_RDONLY) | O_DIRECT | O_CLOEXEC)};
+  }
+  return file;
 }
 
 }  // namespace
 
 Result<PosixDescriptors> open_descriptors(const std::string& path, const PosixOpenOptions& options) {
-  PosixDescriptors file;
   int flags = options.writable ? O_RDWR : O_RDONLY;
   if (options.exclusive_create) flags |= O_CREAT | O_EXCL;
   if (options.exclusive_create || !options.follow) flags |= O_NOFOLLOW;
   // O_NONBLOCK: opening a FIFO that somebody put there must not wait for its other end.
-  file.cached = TRY(open_file(path, flags | O_NONBLOCK, 0600, options.exclusive_create ? ExitCode::Create : ExitCode::Open));
-  struct stat st {};
-  if (file_status(file.cached.get(), st) != 0) return fail_errno(ExitCode::Stat, "stat " + path);
-  if (!S_ISREG(st.st_mode)) return fail(ExitCode::Open, path + " is not a regular file");
-  if (options.direct && !is_memory_file_system(file.cached.get()) && direct_io_takes_sectors(file.cached.get())) {
-    // Reopened through the descriptor, so that it is the same file whatever happened to the name.
-    const std::string self = "/proc/self/fd/" + std::to_string(file.cached.get());
-    file.direct = Fd{::open(self.c_str(), (options.writable ? O_RDWR : O_RDONLY) | O_DIRECT | O_CLOEXEC)};
-  }
-  return file;
+  return complete(TRY(open_file(path, flags | O_NONBLOCK, 0600,
+                                options.exclusive_create ? ExitCode::Create : ExitCode::Open)),
+                  path, options);
+}
+
+Result<PosixDescriptors> reopen_descriptors(const Fd& file, const std::string& name,
+                                            const PosixOpenOptions& options) {
+  Fd cached{::open(self_path(file).c_str(), (options.writable ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_CLOEXEC)};
+  if (!cached) return fail_errno(ExitCode::Open, "open " + name);
+  return complete(std::move(cached), name, options);
 }
 
 Result<std::unique_ptr<PosixFile>> PosixFile::open(const std::string& path, const PosixOpenOptions& options) {
@@ -64,7 +85,8 @@ Result<std::unique_ptr<PosixFile>> PosixFile::adopt(std::string name, PosixDescr
   file->inode_ = st.st_ino;
   if (descriptors.direct) {
     const bool known = file_status(descriptors.direct.get(), st) == 0;
-    if (!known || st.st_dev != file->device_ || st.st_ino != file->inode_) return fail(ExitCode::Open, name + " is another file now");
+    if (!known || st.st_dev != file->device_ || st.st_ino != file->inode_)
+      return fail(ExitCode::Open, name + " is another file now");
   }
   file->name_ = std::move(name);
   file->immediate_ = is_memory_file_system(descriptors.cached.get());
@@ -104,7 +126,8 @@ Status PosixFile::unlock() {
 std::int64_t PosixFile::read(std::span<std::byte> data, std::uint64_t offset) {
   std::size_t done = 0;
   while (done < data.size()) {
-    const ssize_t n = ::pread(fd_.get(), data.data() + done, data.size() - done, static_cast<off_t>(offset + done));
+    const ssize_t n =
+        ::pread(fd_.get(), data.data() + done, data.size() - done, static_cast<off_t>(offset + done));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return -errno;
     if (n == 0) break;
@@ -116,7 +139,8 @@ std::int64_t PosixFile::read(std::span<std::byte> data, std::uint64_t offset) {
 std::int64_t PosixFile::write(std::span<const std::byte> data, std::uint64_t offset) {
   std::size_t done = 0;
   while (done < data.size()) {
-    const ssize_t n = ::pwrite(fd_.get(), data.data() + done, data.size() - done, static_cast<off_t>(offset + done));
+    const ssize_t n =
+        ::pwrite(fd_.get(), data.data() + done, data.size() - done, static_cast<off_t>(offset + done));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return -errno;
     if (n == 0) return -EIO;
@@ -125,7 +149,9 @@ std::int64_t PosixFile::write(std::span<const std::byte> data, std::uint64_t off
   return static_cast<std::int64_t>(done);
 }
 
-int PosixFile::sync() { return ::fdatasync(fd_.get()) == 0 ? 0 : -errno; }
+int PosixFile::sync() {
+  return ::fdatasync(fd_.get()) == 0 ? 0 : -errno;
+}
 
 int PosixFile::truncate(std::uint64_t size) {
   return ::ftruncate(fd_.get(), static_cast<off_t>(size)) == 0 ? 0 : -errno;
@@ -142,7 +168,8 @@ int PosixFile::punch(std::uint64_t offset, std::uint64_t length) {
              : -errno;
 }
 
-int PosixFile::clone(BlockFile& source, std::uint64_t source_offset, std::uint64_t offset, std::uint64_t length) {
+int PosixFile::clone(BlockFile& source, std::uint64_t source_offset, std::uint64_t offset,
+                     std::uint64_t length) {
   file_clone_range range{};
   range.src_fd = source.native_handle();
   if (range.src_fd < 0) return -EXDEV;
@@ -152,7 +179,8 @@ int PosixFile::clone(BlockFile& source, std::uint64_t source_offset, std::uint64
   return ::ioctl(fd_.get(), FICLONERANGE, &range) == 0 ? 0 : -errno;
 }
 
-int PosixFile::copy(BlockFile& source, std::uint64_t source_offset, std::uint64_t offset, std::uint64_t length) {
+int PosixFile::copy(BlockFile& source, std::uint64_t source_offset, std::uint64_t offset,
+                    std::uint64_t length) {
   auto* const other = dynamic_cast<PosixFile*>(&source);
   if (other == nullptr) return -EOPNOTSUPP;
   auto from = static_cast<off_t>(source_offset);
@@ -161,7 +189,8 @@ int PosixFile::copy(BlockFile& source, std::uint64_t source_offset, std::uint64_
   for (std::uint64_t left = length; left > 0;) {
     const ssize_t n = ::copy_file_range(other->fd_.get(), &from, fd_.get(), &to, left, 0);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && left == length) return errno == ENOSPC || errno == EDQUOT || errno == EIO ? -errno : -EOPNOTSUPP;
+    if (n < 0 && left == length)
+      return errno == ENOSPC || errno == EDQUOT || errno == EIO ? -errno : -EOPNOTSUPP;
     if (n <= 0) return n < 0 ? -errno : -EIO;
     left -= static_cast<std::uint64_t>(n);
   }

@@ -25,7 +25,8 @@ class PosixFileTest : public testing::Test {
   }
   void TearDown() override { std::filesystem::remove_all(directory_); }
   std::unique_ptr<PosixFile> make(const char* name) const {
-    auto file = PosixFile::open(directory_ + "/" + name, {.writable = true, .direct = false, .exclusive_create = true});
+    auto file = PosixFile::open(directory_ + "/" + name,
+                                {.writable = true, .direct = false, .exclusive_create = true});
     EXPECT_TRUE(file);
     return *std::move(file);
   }
@@ -37,7 +38,8 @@ class PosixFileTest : public testing::Test {
 
 TEST_F(PosixFileTest, BringsTheBytesToTheirPlace) {
   std::vector<std::byte> data(kBytes);
-  for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<std::byte>(i * 7 + i / 4096);
+  for (std::size_t i = 0; i < data.size(); ++i)
+    data[i] = static_cast<std::byte>(i * 7 + i / 4096);
   ASSERT_EQ(source_->write(data, 0), static_cast<std::int64_t>(kBytes));
   const int result = target_->copy(*source_, 4096, 3 * kBytes, kBytes - 4096);
   if (result == -EOPNOTSUPP) GTEST_SKIP() << "the kernel does not copy between files here";

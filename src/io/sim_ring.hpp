@@ -54,7 +54,8 @@ class SimRing final : public Ring {
   /// stopped.
   bool run_once(bool wait) override;
 
-  /// What a registered buffer holds, for operations that name it; an empty one is not registered. The memory outlives them.
+  /// What a registered buffer holds, for operations that name it; an empty one is not registered. The memory
+  /// outlives them.
   void set_buffer(int index, std::span<std::byte> memory) { buffers_[index] = memory; }
 
   /// Nothing finishes any more once that many operations have (kNever: no limit). What is in flight then

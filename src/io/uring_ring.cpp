@@ -20,7 +20,7 @@ namespace ploop::io {
 struct UringRing::Pending {
   Op op;
   Completion* done = nullptr;
-  std::uint64_t moved = 0;     // bytes of a read or write already done
+  std::uint64_t moved = 0;  // bytes of a read or write already done
   enum class Shape : std::uint8_t { File, Poll, PlainRead, Command } shape = Shape::File;
   int fd = -1;
   unsigned events = 0;
@@ -32,7 +32,8 @@ namespace {
 constexpr std::size_t kPendingBlock = 256;
 
 /// Every kind that start() prepares; a restricted ring refuses others.
-constexpr io_uring_op kOperations[] = {IORING_OP_READ, IORING_OP_WRITE, IORING_OP_FSYNC, IORING_OP_FALLOCATE, IORING_OP_POLL_ADD};
+constexpr io_uring_op kOperations[] = {IORING_OP_READ, IORING_OP_WRITE, IORING_OP_FSYNC, IORING_OP_FALLOCATE,
+                                       IORING_OP_POLL_ADD};
 /// What some rings take besides.
 constexpr std::size_t kMoreOperations = 3;
 
@@ -47,7 +48,9 @@ bool register_with(const io_uring& ring, unsigned what, const void* argument, st
   return ::syscall(SYS_io_uring_register, ring.ring_fd, what, argument, static_cast<unsigned>(count)) >= 0;
 }
 
-bool is_transfer(OpKind kind) { return kind == OpKind::Read || kind == OpKind::Write; }
+bool is_transfer(OpKind kind) {
+  return kind == OpKind::Read || kind == OpKind::Write;
+}
 
 /// A read or write of what is left of one. A buffer's address is a number: a driver's starts at 0.
 void prepare_transfer(io_uring_sqe* sqe, const Op& op, std::uint64_t moved) {
@@ -63,13 +66,20 @@ void prepare_transfer(io_uring_sqe* sqe, const Op& op, std::uint64_t moved) {
 
 int run_in_place(const Op& op) {
   switch (op.kind) {
-    case OpKind::Read: return static_cast<int>(op.file->read({op.data, op.length}, op.offset));
-    case OpKind::Write: return static_cast<int>(op.file->write({op.data, op.length}, op.offset));
-    case OpKind::Sync: return op.file->sync();
-    case OpKind::Allocate: return op.file->allocate(op.offset, op.length);
-    case OpKind::Punch: return op.file->punch(op.offset, op.length);
-    case OpKind::Clone: return op.file->clone(*op.source, op.source_offset, op.offset, op.length);
-    case OpKind::Truncate: return op.file->truncate(op.length);
+    case OpKind::Read:
+      return static_cast<int>(op.file->read({op.data, op.length}, op.offset));
+    case OpKind::Write:
+      return static_cast<int>(op.file->write({op.data, op.length}, op.offset));
+    case OpKind::Sync:
+      return op.file->sync();
+    case OpKind::Allocate:
+      return op.file->allocate(op.offset, op.length);
+    case OpKind::Punch:
+      return op.file->punch(op.offset, op.length);
+    case OpKind::Clone:
+      return op.file->clone(*op.source, op.source_offset, op.offset, op.length);
+    case OpKind::Truncate:
+      return op.file->truncate(op.length);
   }
   return -EINVAL;
 }
@@ -118,7 +128,8 @@ Status UringRing::restrict_operations(bool commands) {
     allowed[count].opcode = IORING_RESTRICTION_SQE_OP;
     allowed[count++].sqe_op = static_cast<std::uint8_t>(operation);
   };
-  for (const io_uring_op operation : kOperations) allow(operation);
+  for (const io_uring_op operation : kOperations)
+    allow(operation);
   if (commands) allow(IORING_OP_URING_CMD);
   if (buffers_) {
     allow(IORING_OP_READ_FIXED);
@@ -133,7 +144,8 @@ Status UringRing::restrict_operations(bool commands) {
 
 Status UringRing::enable() {
   if (!std::exchange(disabled_, false)) return {};
-  if (!register_with(ring_, IORING_REGISTER_ENABLE_RINGS, nullptr, 0)) return fail_errno(ExitCode::System, "enable the io_uring");
+  if (!register_with(ring_, IORING_REGISTER_ENABLE_RINGS, nullptr, 0))
+    return fail_errno(ExitCode::System, "enable the io_uring");
   return {};
 }
 
@@ -175,21 +187,27 @@ void UringRing::start(Pending* p) {
     const int fd = p->op.file->native_handle();
     switch (p->op.kind) {
       case OpKind::Read:
-      case OpKind::Write: prepare_transfer(sqe, p->op, p->moved); break;
-      case OpKind::Sync: io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC); break;
+      case OpKind::Write:
+        prepare_transfer(sqe, p->op, p->moved);
+        break;
+      case OpKind::Sync:
+        io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
+        break;
       case OpKind::Allocate:
-        io_uring_prep_fallocate(sqe, fd, 0, static_cast<off_t>(p->op.offset), static_cast<off_t>(p->op.length));
+        io_uring_prep_fallocate(sqe, fd, 0, static_cast<off_t>(p->op.offset),
+                                static_cast<off_t>(p->op.length));
         break;
       default:
-        io_uring_prep_fallocate(sqe, fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(p->op.offset),
-                                static_cast<off_t>(p->op.length));
+        io_uring_prep_fallocate(sqe, fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                static_cast<off_t>(p->op.offset), static_cast<off_t>(p->op.length));
     }
   }
   io_uring_sqe_set_data(sqe, p);
 }
 
 bool UringRing::submit(const Op& op, Completion* done) {
-  // Clone and truncate have no ring operation; both are metadata only. Only the ring knows what is in its buffers.
+  // Clone and truncate have no ring operation; both are metadata only. Only the ring knows what is in its
+  // buffers.
   const bool in_memory = op.buffer == kNoBuffer;
   if ((op.file->immediate() && in_memory) || op.kind == OpKind::Clone || op.kind == OpKind::Truncate) {
     done->result = run_in_place(op);
@@ -235,7 +253,9 @@ void UringRing::submit_command(const DeviceCommand& command, Completion* done) {
   io_uring_sqe_set_data(sqe, p);
 }
 
-bool UringRing::push() { return io_uring_submit(&ring_) >= 0; }
+bool UringRing::push() {
+  return io_uring_submit(&ring_) >= 0;
+}
 
 void UringRing::submit_timeout(std::uint64_t nanoseconds, Completion* done) {
   timers_.push_back({now_ns() + nanoseconds, done});
@@ -245,12 +265,15 @@ void UringRing::cancel_timeout(Completion* done) {
   std::erase_if(timers_, [done](const Timer& t) { return t.done == done; });
 }
 
-void UringRing::post(Completion* done) { posted_.push_back(done); }
+void UringRing::post(Completion* done) {
+  posted_.push_back(done);
+}
 
 bool UringRing::deliver_posted() {
   if (posted_.empty()) return false;
   delivering_.swap(posted_);
-  for (Completion* c : delivering_) c->finished(c);
+  for (Completion* c : delivering_)
+    c->finished(c);
   delivering_.clear();
   return true;
 }
@@ -260,7 +283,8 @@ bool UringRing::deliver_timers() {
   const std::uint64_t now = now_ns();
   bool any = false;
   for (;;) {
-    const auto due = std::find_if(timers_.begin(), timers_.end(), [now](const Timer& t) { return t.deadline <= now; });
+    const auto due =
+        std::find_if(timers_.begin(), timers_.end(), [now](const Timer& t) { return t.deadline <= now; });
     if (due == timers_.end()) return any;
     Completion* c = due->done;
     timers_.erase(due);

@@ -1,7 +1,8 @@
 // Ring on io_uring. One thread creates and runs it.
 //
-// Files whose I/O never waits for a device (tmpfs) are served in place: io_uring would hand them to a worker thread, which costs
-// several times the copy itself. Timers live in user space, as the time limit of the wait.
+// Files whose I/O never waits for a device (tmpfs) are served in place: io_uring would hand them to a worker
+// thread, which costs several times the copy itself. Timers live in user space, as the time limit of the
+// wait.
 #pragma once
 
 #include <liburing.h>
@@ -33,13 +34,15 @@ class UringRing final : public Ring {
   static Result<std::unique_ptr<UringRing>> create(unsigned depth, Start start = Start::Enabled);
   ~UringRing() override;
 
-  /// Room for this many registered buffers, numbered from 0, for a driver to put its buffers there (zero copy of ublk). Of a ring made
-  /// disabled, before it is restricted. ExitCode::System where the kernel can't (before 5.19).
+  /// Room for this many registered buffers, numbered from 0, for a driver to put its buffers there (zero copy
+  /// of ublk). Of a ring made disabled, before it is restricted. ExitCode::System where the kernel can't
+  /// (before 5.19).
   Status make_room_for_buffers(unsigned count);
-  /// Of a ring made disabled: from enable() on the kernel takes the kinds of operation that this class uses for files and descriptors,
-  /// those on registered buffers if there is room for some, with `commands` also those for drivers, and no others, from nobody who
-  /// holds the ring; and nothing can be registered with it any more, but by drivers. ExitCode::System where the kernel can't (before
-  /// 5.10); it can be enabled all the same.
+  /// Of a ring made disabled: from enable() on the kernel takes the kinds of operation that this class uses
+  /// for files and descriptors, those on registered buffers if there is room for some, with `commands` also
+  /// those for drivers, and no others, from nobody who holds the ring; and nothing can be registered with it
+  /// any more, but by drivers. ExitCode::System where the kernel can't (before 5.10); it can be enabled all
+  /// the same.
   Status restrict_operations(bool commands = false);
   /// By the thread that will run it. Nothing to do for one made enabled.
   Status enable();
@@ -54,11 +57,14 @@ class UringRing final : public Ring {
 
   /// Calls `done` once when `fd` has one of the poll(2) events; the result is the events or -errno.
   void submit_poll(int fd, unsigned events, Completion* done);
-  /// read(2)/writev(2) on a descriptor that is not a BlockFile (a device, a socket); results as from the system call.
+  /// read(2)/writev(2) on a descriptor that is not a BlockFile (a device, a socket); results as from the
+  /// system call.
   void submit_read(int fd, std::span<std::byte> data, Completion* done);
-  /// Starts a command of a driver; the result is what the driver says, -errno included, and never tried again here.
+  /// Starts a command of a driver; the result is what the driver says, -errno included, and never tried again
+  /// here.
   void submit_command(const DeviceCommand& command, Completion* done);
-  /// Hands everything submitted to the kernel now, with the rights that the calling thread has now. False: it was refused.
+  /// Hands everything submitted to the kernel now, with the rights that the calling thread has now. False: it
+  /// was refused.
   bool push();
 
  private:

@@ -38,7 +38,8 @@ class RealFile : public ::testing::TestWithParam<const char*> {
   int run(UringRing& ring, const Op& op) {
     Flag flag;
     if (!ring.submit(op, &flag)) {
-      while (!flag.done) ring.run_once(true);
+      while (!flag.done)
+        ring.run_once(true);
     }
     return flag.result;
   }
@@ -81,7 +82,8 @@ TEST_P(RealFile, ManyOperationsAtOnceAllFinish) {
     if ((*ring)->submit(op, &flags[i])) flags[i].done = true;
   }
   for (Flag& f : flags) {
-    while (!f.done) (*ring)->run_once(true);
+    while (!f.done)
+      (*ring)->run_once(true);
     EXPECT_EQ(f.result, 512);
   }
 }
@@ -96,7 +98,8 @@ TEST_P(RealFile, ReadsAndWritesRegisteredBuffers) {
   AlignedBuffer memory(8192);
   const iovec pages{memory.data(), memory.size()};
   const __u64 no_tag = 0;
-  if (io_uring_register_buffers_update_tag((*ring)->native(), 2, &pages, &no_tag, 1) != 1) GTEST_SKIP() << "no locked memory";
+  if (io_uring_register_buffers_update_tag((*ring)->native(), 2, &pages, &no_tag, 1) != 1)
+    GTEST_SKIP() << "no locked memory";
   ASSERT_TRUE((*ring)->restrict_operations());
   ASSERT_TRUE((*ring)->enable());
 
@@ -106,9 +109,12 @@ TEST_P(RealFile, ReadsAndWritesRegisteredBuffers) {
   EXPECT_EQ(run(**ring, {OpKind::Read, file->get(), nullptr, memory.data(), 0, 8192, 0, 2}), 8192);
   EXPECT_EQ(memory.data()[4095], std::byte{0});
   EXPECT_EQ(memory.data()[4096], std::byte{0x5a});
-  EXPECT_EQ(run(**ring, {OpKind::Read, file->get(), nullptr, memory.data(), 8192, 8192, 0, 2}), 4096) << "the file ends";
-  EXPECT_EQ(run(**ring, {OpKind::Read, file->get(), nullptr, nullptr, 0, 4096, 0, 1}), -EFAULT) << "nothing is registered there";
-  EXPECT_EQ(run(**ring, {OpKind::Read, file->get(), nullptr, nullptr, 0, 4096, 0, 4}), -EFAULT) << "there is no such place";
+  EXPECT_EQ(run(**ring, {OpKind::Read, file->get(), nullptr, memory.data(), 8192, 8192, 0, 2}), 4096)
+      << "the file ends";
+  EXPECT_EQ(run(**ring, {OpKind::Read, file->get(), nullptr, nullptr, 0, 4096, 0, 1}), -EFAULT)
+      << "nothing is registered there";
+  EXPECT_EQ(run(**ring, {OpKind::Read, file->get(), nullptr, nullptr, 0, 4096, 0, 4}), -EFAULT)
+      << "there is no such place";
   EXPECT_EQ(io_uring_register_buffers_update_tag((*ring)->native(), 0, &pages, &no_tag, 1), -EACCES);
 }
 
@@ -124,7 +130,8 @@ TEST(UringTimers, FireWhenDueAndCanBeCancelled) {
   (*ring)->submit_timeout(1, &never);
   (*ring)->submit_timeout(1'000'000, &due);
   (*ring)->cancel_timeout(&never);
-  while (!due.done) (*ring)->run_once(true);
+  while (!due.done)
+    (*ring)->run_once(true);
   EXPECT_FALSE(far.done);
   EXPECT_FALSE(never.done);
   (*ring)->cancel_timeout(&far);
@@ -176,7 +183,8 @@ int raw_result(UringRing& ring, const std::function<void(io_uring_sqe*)>& prepar
 TEST(RestrictedRing, TakesWhatTheClassUsesAndNothingElse) {
   auto ring = UringRing::create(8, UringRing::Start::Disabled);
   ASSERT_TRUE(ring) << ring.error().message();
-  if (const Status restricted = (*ring)->restrict_operations(); !restricted) GTEST_SKIP() << restricted.error().message();
+  if (const Status restricted = (*ring)->restrict_operations(); !restricted)
+    GTEST_SKIP() << restricted.error().message();
   ASSERT_TRUE((*ring)->enable());
 
   const auto nop = [](io_uring_sqe* sqe) { io_uring_prep_nop(sqe); };
@@ -203,12 +211,14 @@ TEST(RestrictedRing, TakesWhatTheClassUsesAndNothingElse) {
   ASSERT_EQ(::write(out.get(), "x", 1), 1);
   Flag readable;
   (*ring)->submit_poll(in.get(), POLLIN, &readable);
-  while (!readable.done) (*ring)->run_once(true);
+  while (!readable.done)
+    (*ring)->run_once(true);
   EXPECT_EQ(readable.result, POLLIN);
   std::array<std::byte, 8> bytes{};
   Flag read;
   (*ring)->submit_read(in.get(), bytes, &read);
-  while (!read.done) (*ring)->run_once(true);
+  while (!read.done)
+    (*ring)->run_once(true);
   EXPECT_EQ(read.result, 1);
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/fd.hpp"
 #include "base/paths.hpp"
+#include "base/text.hpp"
 #include "control/registry.hpp"
 #include "descriptor/store.hpp"
 #include "ops/attach.hpp"
@@ -20,12 +21,17 @@ namespace {
 
 constexpr std::size_t kMaxNote = 8u << 20;
 
-std::string notes_directory() { return run_directory() + "/stopped"; }
-std::string note_path(int number) { return notes_directory() + "/ploop" + std::to_string(number); }
+std::string notes_directory() {
+  return run_directory() + "/stopped";
+}
+std::string note_path(int number) {
+  return notes_directory() + "/ploop" + std::to_string(number);
+}
 
 tl::unexpected<Error> no_device(const std::string& name) {
-  return fail(errno_error(ExitCode::Device, ENOENT,
-                          "Can't open device " + name + ": nothing is stopped there; 'ploop mount' attaches a disk"));
+  return fail(
+      errno_error(ExitCode::Device, ENOENT,
+                  "Can't open device " + name + ": nothing is stopped there; 'ploop mount' attaches a disk"));
 }
 
 Result<int> number_of(const std::string& name) {
@@ -55,15 +61,23 @@ control::AttachSpec spec_of(const DeviceState& state) {
 
 Status remember(const control::AttachSpec& spec) {
   const std::string directory = notes_directory();
-  if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) return fail_errno(ExitCode::Create, "make " + directory);
-  return write_file_atomic(note_path(spec.device_number), control::encode_attach_spec(spec) + "\n", 0600);
+  if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST)
+    return fail_errno(ExitCode::Create, "make " + directory);
+  // The order names the files; which ones they are stands in a line of its own.
+  const std::string text =
+      control::encode_attach_spec(spec) + "\n" + control::encode_files(spec.deltas) + "\n";
+  return write_file_atomic(note_path(spec.device_number), text, 0600);
 }
 
 Result<control::AttachSpec> recall(const std::string& name) {
   const int number = TRY(number_of(name));
   const auto text = read_file(note_path(number), kMaxNote);
   if (!text) return text.error().sys_errno == ENOENT ? no_device(name) : fail(text.error());
-  return control::decode_attach_spec(*text);
+  const std::size_t end = text->find('\n');
+  control::AttachSpec spec = TRY(control::decode_attach_spec(text->substr(0, end)));
+  const std::string files(end == std::string::npos ? "" : trim(std::string_view(*text).substr(end)));
+  if (!files.empty()) TRY(control::decode_files(files, spec.deltas));
+  return spec;
 }
 
 Status forget(int number) {
@@ -75,17 +89,27 @@ Status forget(int number) {
 
 /// Writing to what was the top while the disk has another one by now would destroy a snapshot.
 Status refuse_changed(const control::AttachSpec& spec) {
+  const auto changed = [](const std::string& whose) {
+    return fail(ExitCode::DeviceIoctl,
+                "The images of " + whose +
+                    " are not those that were stopped; use 'ploop mount' and 'ploop clear -d'");
+  };
+  const auto is_another = [](const control::DeltaSpec& d) { return d.file && file_id(d.path) != d.file; };
+  if (std::ranges::any_of(spec.deltas, is_another))
+    return changed(spec.descriptor.empty() ? device_path(spec.device_number) : spec.descriptor);
   if (spec.descriptor.empty() || spec.read_only) return {};
   const auto disk = descriptor::load(spec.descriptor);
   descriptor::PathPolicy same_files;  // whatever was permitted when it was attached
-  for (const control::DeltaSpec& delta : spec.deltas) same_files.allow_external.push_back(delta.path);
+  for (const control::DeltaSpec& delta : spec.deltas)
+    same_files.allow_external.push_back(delta.path);
   if (disk) {
     const auto now = chain_deltas(*disk, disk->top_uuid, same_files);
-    const auto same = [](const control::DeltaSpec& a, const control::DeltaSpec& b) { return a.path == b.path; };
+    const auto same = [](const control::DeltaSpec& a, const control::DeltaSpec& b) {
+      return a.path == b.path;
+    };
     if (now && std::ranges::equal(*now, spec.deltas, same)) return {};
   }
-  return fail(ExitCode::DeviceIoctl, "The images of " + spec.descriptor +
-                                         " are not those that were stopped; use 'ploop mount' and 'ploop clear -d'");
+  return changed(spec.descriptor);
 }
 
 }  // namespace
@@ -119,11 +143,13 @@ Status clear_device(const std::string& device) {
 
 Status delete_level(const std::string& device, std::size_t level) {
   const int number = TRY(number_of(device));
-  TRY(refuse_running(device, number, "a running device loses levels by 'ploop merge -d', which also detaches them"));
+  TRY(refuse_running(device, number,
+                     "a running device loses levels by 'ploop merge -d', which also detaches them"));
   control::AttachSpec spec = TRY(recall(device));
   if (level + 1 != spec.deltas.size()) {
-    return fail(ExitCode::DeviceIoctl, "Can't detach level " + std::to_string(level) + " of " + device + ": only the top, " +
-                                           std::to_string(spec.deltas.size() - 1) + ", can go");
+    return fail(ExitCode::DeviceIoctl, "Can't detach level " + std::to_string(level) + " of " + device +
+                                           ": only the top, " + std::to_string(spec.deltas.size() - 1) +
+                                           ", can go");
   }
   spec.deltas.pop_back();
   if (spec.deltas.empty()) return forget(number);

@@ -29,18 +29,21 @@ std::vector<dev_t> numbers_of(const control::DeviceState& state) {
   return numbers;
 }
 
-/// Everybody else who has the device or the partition open, or uses the file system: after a lazy unmount, that is all there is of it.
+/// Everybody else who has the device or the partition open, or uses the file system: after a lazy unmount,
+/// that is all there is of it.
 std::string describe_users(const control::DeviceState& state) {
   const std::vector<dev_t> numbers = numbers_of(state);
   std::vector<fs::Holder> holders = fs::block_device_holders(numbers);
-  for (const dev_t number : numbers) std::ranges::move(fs::file_system_holders(number), std::back_inserter(holders));
+  for (const dev_t number : numbers)
+    std::ranges::move(fs::file_system_holders(number), std::back_inserter(holders));
   std::erase_if(holders, [](const fs::Holder& holder) { return holder.program == "ploopd"; });
   return fs::describe_holders(holders);
 }
 
 void log_deltas(const control::AttachSpec& spec, const std::string& device) {
   for (const control::DeltaSpec& delta : spec.deltas) {
-    log(LogLevel::Progress, "Adding delta dev={} img={} ({})", device, delta.path, delta.read_only ? "ro" : "rw");
+    log(LogLevel::Progress, "Adding delta dev={} img={} ({})", device, delta.path,
+        delta.read_only ? "ro" : "rw");
   }
 }
 
@@ -61,12 +64,14 @@ Result<Attached> attach(const control::AttachSpec& spec) {
   control::Attachment started = TRY(control::attach_device(spec));
   Attached attached{std::move(started.state), "", std::nullopt, std::move(started.lifeline)};
   Rollback rollback;
-  rollback.add([&] { ignore(control::detach_device(attached.state), "the first error is the one to report"); });
+  rollback.add(
+      [&] { ignore(control::detach_device(attached.state), "the first error is the one to report"); });
   attached.device = device_name(attached.state);
   TRY(fs::make_node(attached.device, makedev(attached.state.major, attached.state.minor)));
   log_deltas(spec, attached.device);
   if (!attached.state.can_resend && !spec.read_only) {
-    log_error("Warning: this kernel can't hand requests to another daemon: if {}'s dies, so does the device", attached.device);
+    log_error("Warning: this kernel can't hand requests to another daemon: if {}'s dies, so does the device",
+              attached.device);
   }
   if (const Status partition = refresh_partition(attached); !partition) {
     log_error("{}: {}", attached.device, partition.error().message());
@@ -86,8 +91,9 @@ Status detach(const control::DeviceState& state, std::chrono::milliseconds limit
     if (done || done.error().sys_errno != EBUSY) return done;
     if (std::chrono::steady_clock::now() >= deadline) {
       const std::string holders = describe_users(state);
-      return fail(errno_error(ExitCode::DeviceIoctl, EBUSY,
-                              "Can't detach " + device + (holders.empty() ? "" : " (used by " + holders + ")")));
+      return fail(
+          errno_error(ExitCode::DeviceIoctl, EBUSY,
+                      "Can't detach " + device + (holders.empty() ? "" : " (used by " + holders + ")")));
     }
     std::this_thread::sleep_for(pause);
     pause = std::min(pause * 2, kLongestPause);

@@ -62,7 +62,9 @@ Status set_balloon(const BalloonTarget& target, Bytes size, const ProgressCallba
   return change_balloon(TRY(find_mounted(target)), size, progress);
 }
 
-Result<BalloonCheck> check_balloon(const BalloonTarget& target) { return examine(TRY(find_mounted(target)), false, {}); }
+Result<BalloonCheck> check_balloon(const BalloonTarget& target) {
+  return examine(TRY(find_mounted(target)), false, {});
+}
 
 Result<BalloonCheck> repair_balloon(const BalloonTarget& target, const ProgressCallback& progress) {
   return examine(TRY(find_mounted(target)), true, progress);

@@ -24,7 +24,8 @@ Result<Bytes> balloon_size(const BalloonTarget& target);
 /// OFF, MERGE, RELOC, ...
 Result<std::string> maintenance_name(const BalloonTarget& target);
 
-/// Nothing remains of an interrupted operation, so that there is nothing to clear; ExitCode::Busy while one runs.
+/// Nothing remains of an interrupted operation, so that there is nothing to clear; ExitCode::Busy while one
+/// runs.
 Status clear_balloon(const BalloonTarget& target);
 
 /// Finishes what an interrupted command left. The state that it was about; "OFF" when there was nothing.
@@ -33,8 +34,8 @@ Result<std::string> complete_maintenance(const BalloonTarget& target, const Prog
 Status set_balloon(const BalloonTarget& target, Bytes size, const ProgressCallback& progress);
 
 struct BalloonCheck {
-  bool empty = false;           ///< the balloon has no size
-  std::uint64_t clusters = 0;   ///< that lie under it and use space of the image for nothing
+  bool empty = false;          ///< the balloon has no size
+  std::uint64_t clusters = 0;  ///< that lie under it and use space of the image for nothing
 };
 Result<BalloonCheck> check_balloon(const BalloonTarget& target);
 /// The same, and gives them back.
@@ -50,10 +51,10 @@ struct SpaceFacts {
 
 struct DiscardOptions {
   BalloonTarget target;
-  bool automount = false;    ///< a disk that is not mounted is attached for the time
-  Bytes to_free;             ///< enough; 0: everything
-  Bytes min_block;           ///< smallest piece of free space that counts; rounded up to a cluster
-  bool defrag = false;       ///< let the file system move its files together first
+  bool automount = false;  ///< a disk that is not mounted is attached for the time
+  Bytes to_free;           ///< enough; 0: everything
+  Bytes min_block;         ///< smallest piece of free space that counts; rounded up to a cluster
+  bool defrag = false;     ///< let the file system move its files together first
   ProgressCallback progress;
 };
 /// ExitCode::Param for less than a cluster.

@@ -1,5 +1,6 @@
-// Ending a command early. A signal only asks; the command looks at the request between its steps, undoes what it did and
-// fails. While nothing would have to be undone, main may simply end the process: that is what CleanupSection tells it.
+// Ending a command early. A signal only asks; the command looks at the request between its steps, undoes what
+// it did and fails. While nothing would have to be undone, main may simply end the process: that is what
+// CleanupSection tells it.
 #pragma once
 
 #include "base/result.hpp"

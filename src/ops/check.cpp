@@ -39,8 +39,8 @@ Result<CheckOutcome> check_image(const CheckRequest& request) {
 
 /// Base to top. A lower image that a crash marked is repaired like the top: nobody uses any of them.
 Result<CheckOutcome> check_chain(const CheckRequest& request) {
-  const descriptor::Locked locked =
-      request.flags.read_only ? TRY(descriptor::lock_and_load(request.target)) : TRY(open_disk(request.target));
+  const descriptor::Locked locked = request.flags.read_only ? TRY(descriptor::lock_and_load(request.target))
+                                                            : TRY(open_disk(request.target));
   const descriptor::Disk& disk = locked.disk;
   const std::vector<DeviceState> users = TRY(if_visible(devices_of(disk, locked.path)));
   if (!users.empty()) return in_use(device_names(users));

@@ -1,7 +1,8 @@
-// Format conversion, and the choice between the two. A new file is built under a hidden name; then the descriptor is the switch:
+// Format conversion, and the choice between the two. A new file is built under a hidden name; then the
+// descriptor is the switch:
 //
-//   descriptor names the hidden file -> old file removed, new one gets its name as well -> descriptor names that ->
-//   hidden name removed
+//   descriptor names the hidden file -> old file removed, new one gets its name as well -> descriptor names
+//   that -> hidden name removed
 //
 // At each arrow the disk is what the descriptor says, also for programs that know nothing of this.
 #include "ops/convert.hpp"
@@ -12,6 +13,8 @@
 
 #include <cerrno>
 #include <cstdio>
+
+#include <optional>
 
 #include "base/fd.hpp"
 #include "base/log.hpp"
@@ -38,9 +41,12 @@ constexpr const char* kImage = "image";  ///< parameter: name of the image
 
 Mode mode_of(CreateFormat format) {
   switch (format) {
-    case CreateFormat::Raw: return Mode::Raw;
-    case CreateFormat::Preallocated: return Mode::Preallocated;
-    case CreateFormat::Expanded: break;
+    case CreateFormat::Raw:
+      return Mode::Raw;
+    case CreateFormat::Preallocated:
+      return Mode::Preallocated;
+    case CreateFormat::Expanded:
+      break;
   }
   return Mode::Expanded;
 }
@@ -52,8 +58,8 @@ std::string hidden_name(const std::string& image) {
 bool same_file(const std::string& a, const std::string& b) {
   struct stat first {};
   struct stat second {};
-  return ::lstat(a.c_str(), &first) == 0 && ::lstat(b.c_str(), &second) == 0 && first.st_dev == second.st_dev &&
-         first.st_ino == second.st_ino;
+  return ::lstat(a.c_str(), &first) == 0 && ::lstat(b.c_str(), &second) == 0 &&
+         first.st_dev == second.st_dev && first.st_ino == second.st_ino;
 }
 
 bool there(const std::string& path) {
@@ -97,15 +103,18 @@ image::MergeOptions options_with(const ProgressCallback& progress) {
 
 Status build_raw(const Delta& source, const std::string& path, const ProgressCallback& progress) {
   {
-    const auto file = TRY(io::PosixFile::open(path, {.writable = true, .direct = false, .exclusive_create = true}));
+    const auto file =
+        TRY(io::PosixFile::open(path, {.writable = true, .direct = false, .exclusive_create = true}));
     TRY(image::resize_raw(*file, source.header().size_bytes(), kSectorSize));
   }
-  Delta target = TRY(open_delta(path, Kind::Raw, {.writable = true, .raw_cluster_sectors = source.cluster_sectors()}));
+  Delta target =
+      TRY(open_delta(path, Kind::Raw, {.writable = true, .raw_cluster_sectors = source.cluster_sectors()}));
   TRY(image::merge(std::span(&source, 1), target, options_with(progress)));
   return sync_parent_directory(path);
 }
 
-Status build_ploop1(const Delta& source, const std::string& path, bool full, const ProgressCallback& progress) {
+Status build_ploop1(const Delta& source, const std::string& path, bool full,
+                    const ProgressCallback& progress) {
   image::CreateOptions create;
   create.size_sectors = source.size_sectors();
   create.cluster_sectors = source.cluster_sectors();
@@ -120,7 +129,8 @@ Status build_ploop1(const Delta& source, const std::string& path, bool full, con
 }
 
 /// A new file in the other format takes the image's place.
-Status rebuild(descriptor::Locked& locked, const std::string& path, Mode mode, const ProgressCallback& progress) {
+Status rebuild(descriptor::Locked& locked, const std::string& path, Mode mode,
+               const ProgressCallback& progress) {
   const bool from_raw = locked.disk.mode == Mode::Raw;
   const std::string hidden = hidden_name(path);
   Delta source = TRY(open_delta(path, from_raw ? Kind::Raw : Kind::Ploop1,
@@ -152,15 +162,26 @@ Status rebuild(descriptor::Locked& locked, const std::string& path, Mode mode, c
   return remove_intent(locked.path);
 }
 
+/// After a failure: what was reserved would keep a full host full.
+Status undo_full(const std::string& descriptor, const std::string& path) {
+  const image::CheckReport report = TRY(image::check_file(path, {.drop_in_use = true, .silent = true}));
+  return report.exit == ExitCode::Ok ? remove_intent(descriptor) : Status{};
+}
+
 Status make_full(descriptor::Locked& locked, const std::string& path, const ProgressCallback& progress) {
-  Delta delta = TRY(open_delta(path, Kind::Ploop1, {.writable = true}));
+  auto delta = std::make_optional(TRY(open_delta(path, Kind::Ploop1, {.writable = true})));
   const CleanupSection section;
   const std::string name = TRY(intent_name(locked.path, path));
   TRY(write_intent(locked.path, {.op = "convert", .phase = kPreallocate, .parameters = {{kImage, name}}}));
-  TRY(image::preallocate_image(delta, {.cancelled = cancel_requested, .progress = progress}));
+  Rollback rollback;
+  rollback.add([&] { ignore(undo_full(locked.path, path), "the next command does it"); });
+  rollback.add([&] { ignore(unstage_descriptor(locked.path), "the first error is the one to report"); });
+  Status filled = image::preallocate_image(*delta, {.cancelled = cancel_requested, .progress = progress});
+  delta.reset();
+  TRY(std::move(filled));
   locked.disk.mode = Mode::Preallocated;
   TRY(stage_descriptor(locked.disk, locked.path));
-  TRY(commit_descriptor(locked.path));
+  TRY(commit_descriptor(locked.path, rollback));
   return remove_intent(locked.path);
 }
 
@@ -170,12 +191,14 @@ Status convert_format(descriptor::Locked& locked, CreateFormat format, const Pro
   const Mode mode = mode_of(format);
   descriptor::Disk& disk = locked.disk;
   if (disk.images.size() > 1) {
-    return fail(ExitCode::Param, "The format of a disk that has snapshots can't be changed: merge them first ('ploop "
-                                 "snapshot-merge -A'), or delete them");
+    return fail(ExitCode::Param,
+                "The format of a disk that has snapshots can't be changed: merge them first ('ploop "
+                "snapshot-merge -A'), or delete them");
   }
   const auto devices = TRY(if_visible(devices_of(disk, locked.path)));
   const std::string path = TRY(descriptor::image_path(disk.directory, disk.images.front().file));
-  if (!devices.empty()) return fail(ExitCode::Open, "Image is in use " + path + " by device " + device_names(devices));
+  if (!devices.empty())
+    return fail(ExitCode::Open, "Image is in use " + path + " by device " + device_names(devices));
   if (disk.mode == mode) return {};
   if (disk.mode == Mode::Raw || mode == Mode::Raw) return rebuild(locked, path, mode, progress);
   if (mode == Mode::Preallocated) return make_full(locked, path, progress);
@@ -192,7 +215,8 @@ Result<Outcome> finish_convert_format(Interrupted& work) {
   }
   const std::string path = intent_file(work.path, image->second);
   const std::string& named = work.disk.images.front().file;
-  if (named != path && named != hidden_name(path)) return fail(ExitCode::Busy, "the note names another image");
+  if (named != path && named != hidden_name(path))
+    return fail(ExitCode::Busy, "the note names another image");
   if (work.intent.phase == kPreallocate) {
     TRY(image::check_file(path, {.drop_in_use = true, .silent = true}));
     return work.disk.mode == Mode::Preallocated ? Outcome::Finished : Outcome::Undone;
@@ -215,7 +239,8 @@ Status convert(const ConvertRequest& request) {
 }
 
 Result<Outcome> finish_convert(Interrupted& work) {
-  return work.intent.phase.starts_with("version") ? finish_convert_version(work) : finish_convert_format(work);
+  return work.intent.phase.starts_with("version") ? finish_convert_version(work)
+                                                  : finish_convert_format(work);
 }
 
 }  // namespace ploop::ops

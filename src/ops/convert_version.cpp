@@ -1,6 +1,6 @@
-// Version conversion. The new header and table of every image lie complete in IMAGE.idx before the first image is touched; from
-// then on the note says "apply", and copying them over is all there is to do, as often as it takes. The original keeps the
-// old tables in files of that name and copies them back: the same step.
+// Version conversion. The new header and table of every image lie complete in IMAGE.idx before the first
+// image is touched; from then on the note says "apply", and copying them over is all there is to do, as often
+// as it takes. The original keeps the old tables in files of that name and copies them back: the same step.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -29,7 +29,9 @@ constexpr const char* kApply = "version-apply";
 /// Most bytes of a head: the table of the largest image there may be.
 constexpr std::size_t kMaxHead = std::size_t{4} << 30;
 
-std::string side_file(const std::string& image) { return image + ".idx"; }
+std::string side_file(const std::string& image) {
+  return image + ".idx";
+}
 
 /// The ploop1 images of the disk, checked paths, the base last.
 Result<std::vector<std::string>> ploop1_images(const descriptor::Disk& disk) {
@@ -66,7 +68,8 @@ Status remove_side_file(const std::string& image) {
 }
 
 Status remove_side_files(const std::vector<std::string>& images) {
-  for (const std::string& image : images) TRY(remove_side_file(image));
+  for (const std::string& image : images)
+    TRY(remove_side_file(image));
   return images.empty() ? Status{} : sync_parent_directory(images.front());
 }
 
@@ -83,8 +86,8 @@ Status apply_side_file(const std::string& path) {
   if (::access(side_file(path).c_str(), F_OK) != 0) {
     const format::Header header = TRY(image::read_header(*file));
     if ((header.flags & format::kFlagConverting) == 0) return {};
-    return fail(ExitCode::Busy, "Image " + path + " is in the changing version state, and " + side_file(path) +
-                                    " is missing");
+    return fail(ExitCode::Busy, "Image " + path + " is in the changing version state, and " +
+                                    side_file(path) + " is missing");
   }
   return image::apply_head(*file, TRY(read_side_file(side_file(path))));
 }
@@ -135,7 +138,8 @@ Status convert_version(descriptor::Locked& locked, format::Version version) {
   if (conversions.empty()) return {};
 
   std::vector<std::string> changed;
-  for (const Conversion& c : conversions) changed.push_back(c.path);
+  for (const Conversion& c : conversions)
+    changed.push_back(c.path);
   const CleanupSection section;
   Intent intent{.op = "convert", .phase = kPrepare};
   TRY(write_intent(locked.path, intent));

@@ -283,14 +283,14 @@ Result<control::DeviceState> find_running(const std::string& name) {
 /// Held until the end, so that it can't be unmounted meanwhile.
 Result<fs::LiveRoot> find_mounted(const control::DeviceState& device, const std::string& name) {
   if (auto root = TRY(mounted_root(device))) return *std::move(root);
-  return fail(ExitCode::Open, "Can't find mount point for " + name + ": its file system is not mounted (of a disk at rest, copy the file)");
+  return fail(ExitCode::Open, "Can't find mount point for " + name +
+                                  ": its file system is not mounted (of a disk at rest, copy the file)");
 }
 
 /// Writing there would wait for the thaw, and the thaw for the write.
 Status refuse_target_inside(const CopySinkOptions& sink, const fs::LiveRoot& mounted) {
   struct stat inside {};
-  if (::fstat(mounted.fd(), &inside) != 0)
-    return fail_errno(ExitCode::Stat, "look at " + mounted.name());
+  if (::fstat(mounted.fd(), &inside) != 0) return fail_errno(ExitCode::Stat, "look at " + mounted.name());
   struct stat st {};
   const int looked =
       sink.file.empty() ? ::fstat(sink.output, &st) : ::stat(directory_of(sink.file).c_str(), &st);

@@ -14,7 +14,9 @@ namespace {
 
 constexpr std::size_t kMaxShifts = 64u << 10;
 
-std::string shift_path(int number) { return device_run_directory(number) + "/shifts"; }
+std::string shift_path(int number) {
+  return device_run_directory(number) + "/shifts";
+}
 
 std::vector<CounterValue> by_name(const control::DeviceStats& s) {
   return {{"reads", s.reads},
@@ -33,7 +35,8 @@ std::vector<CounterValue> by_name(const control::DeviceStats& s) {
 Result<int> running_number(const std::string& device) {
   const int number = device_number(device);
   if (number >= 0 && TRY(control::find_device(number))) return number;
-  return fail(errno_error(ExitCode::Sysfs, ENOENT, "Can't read the counters of " + device + ": no such device runs"));
+  return fail(
+      errno_error(ExitCode::Sysfs, ENOENT, "Can't read the counters of " + device + ": no such device runs"));
 }
 
 Result<std::vector<CounterValue>> raw_counters(int number) {
@@ -50,15 +53,18 @@ CounterValue* find(std::vector<CounterValue>& values, const std::string& name) {
 Result<std::vector<CounterValue>> shifts(int number) {
   std::vector<CounterValue> result;
   const auto text = read_file(shift_path(number), kMaxShifts);
-  if (!text) return text.error().sys_errno == ENOENT ? Result<std::vector<CounterValue>>(result) : fail(text.error());
+  if (!text)
+    return text.error().sys_errno == ENOENT ? Result<std::vector<CounterValue>>(result) : fail(text.error());
   std::istringstream lines(*text);
-  for (CounterValue value; lines >> value.name >> value.value;) result.push_back(value);
+  for (CounterValue value; lines >> value.name >> value.value;)
+    result.push_back(value);
   return result;
 }
 
 Status store_shifts(int number, const std::vector<CounterValue>& values) {
   std::string text;
-  for (const CounterValue& value : values) text += value.name + " " + std::to_string(value.value) + "\n";
+  for (const CounterValue& value : values)
+    text += value.name + " " + std::to_string(value.value) + "\n";
   return write_file_atomic(shift_path(number), text, 0600);
 }
 
@@ -78,7 +84,8 @@ Status clear_counters(const std::string& device) {
   return store_shifts(number, TRY(raw_counters(number)));
 }
 
-Result<std::vector<std::string>> load_counters(const std::string& device, const std::vector<CounterValue>& values) {
+Result<std::vector<std::string>> load_counters(const std::string& device,
+                                               const std::vector<CounterValue>& values) {
   const int number = TRY(running_number(device));
   std::vector<CounterValue> now = TRY(raw_counters(number));
   std::vector<CounterValue> all = TRY(shifts(number));

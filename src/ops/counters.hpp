@@ -1,5 +1,5 @@
-// `stat`: what a device has done. The daemon counts since attach and never goes back; clearing and loading are a shift that
-// is kept beside the device's state and goes with it.
+// `stat`: what a device has done. The daemon counts since attach and never goes back; clearing and loading
+// are a shift that is kept beside the device's state and goes with it.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +22,7 @@ Result<std::vector<CounterValue>> device_counters(const std::string& device);
 Status clear_counters(const std::string& device);
 
 /// From here on they begin at these values. Gives the names that do not exist; the others were set.
-Result<std::vector<std::string>> load_counters(const std::string& device, const std::vector<CounterValue>& values);
+Result<std::vector<std::string>> load_counters(const std::string& device,
+                                               const std::vector<CounterValue>& values);
 
 }  // namespace ploop::ops

@@ -1,5 +1,5 @@
-// `balloon discard`: the file system names its free space (FITRIM), the engine gives it up as the discards arrive, and what is left
-// at the end of the image moves into the holes.
+// `balloon discard`: the file system names its free space (FITRIM), the engine gives it up as the discards
+// arrive, and what is left at the end of the image moves into the holes.
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -28,17 +28,19 @@ Result<struct stat> top_file(const MountedDisk& disk) {
   return info;
 }
 
-/// By how much the file system's own defragmenter made the image longer. A missing program or a failure does not matter.
+/// By how much the file system's own defragmenter made the image longer. A missing program or a failure does
+/// not matter.
 Result<std::uint64_t> defragment(const MountedDisk& disk) {
   const std::uint64_t before = static_cast<std::uint64_t>(TRY(top_file(disk)).st_size);
-  const auto ran = run_program({"e4defrag2", "-c", std::to_string(disk.cluster_bytes()), disk.partition, disk.directory});
+  const auto ran =
+      run_program({"e4defrag2", "-c", std::to_string(disk.cluster_bytes()), disk.partition, disk.directory});
   if (!ran) log(LogLevel::Progress, "Not defragmented: {}", ran.error().message());
   const std::uint64_t after = static_cast<std::uint64_t>(TRY(top_file(disk)).st_size);
   return after > before ? after - before : 0;
 }
 
-/// False: the file system has no piece as long as that, which some say with EINVAL. That of ext4 is a block group at most: 8 MiB where
-/// blocks have 1 KiB.
+/// False: the file system has no piece as long as that, which some say with EINVAL. That of ext4 is a block
+/// group at most: 8 MiB where blocks have 1 KiB.
 Result<bool> trim(const MountedDisk& disk, std::uint64_t piece) {
   log(LogLevel::Command, "Trying to find free extents bigger than {} bytes", piece);
   const auto trimmed = fs::trim_free_space(disk.directory, Bytes{piece});
@@ -48,12 +50,14 @@ Result<bool> trim(const MountedDisk& disk, std::uint64_t piece) {
 }
 
 /// Large pieces first: they are cheap and often enough.
-Status trim_rounds(const MountedDisk& disk, control::Client& client, std::uint64_t min_bytes, std::uint64_t enough_clusters) {
+Status trim_rounds(const MountedDisk& disk, control::Client& client, std::uint64_t min_bytes,
+                   std::uint64_t enough_clusters) {
   std::uint64_t piece = std::max(kFirstRoundClusters * disk.cluster_bytes(), min_bytes);
   while (!cancel_requested()) {
     const bool trimmed = TRY(trim(disk, piece));
     if (piece <= min_bytes && (trimmed || min_bytes > disk.cluster_bytes())) return {};
-    if (trimmed && enough_clusters != ~std::uint64_t{0} && TRY(client.compact(0)).left >= enough_clusters) return {};
+    if (trimmed && enough_clusters != ~std::uint64_t{0} && TRY(client.compact(0)).left >= enough_clusters)
+      return {};
     // Of a cluster that is longer than all of them, blocks can be given back.
     piece = piece > min_bytes ? std::max(piece / 2, min_bytes) : piece / 2;
   }

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
+#include "control/registry.hpp"
 #include "descriptor/image_path.hpp"
-#include "descriptor/tree_edit.hpp"
 #include "fs/holders.hpp"
 #include "ops/attach.hpp"
 
@@ -34,36 +34,34 @@ Result<bool> put_away(const DeviceState& device) {
 
 Result<DiskUse> disk_use(const descriptor::Disk& disk, const std::string& path) {
   DiskUse use;
-  const std::string top = real_file(disk, descriptor::top_image(disk).file);
-  for (DeviceState& device : TRY(if_visible(devices_of(disk, path)))) {
-    const bool writes = !device.read_only && !device.deltas.empty() && device.deltas.back().path == top;
-    if (writes) {
+  const DiskNames names(disk, path);
+  for (DeviceState& device : TRY(if_visible(control::list_devices()))) {
+    if (names.is_written_by(device)) {
       use.running = std::move(device);
-    } else {
+    } else if (names.has(device) || names.shares_with(device)) {
       use.others.push_back(std::move(device));
     }
   }
   return use;
 }
 
+Status confirm_running(const DiskUse& use, const DeviceState& device, const std::string& path) {
+  if (use.running && use.running->number == device.number) return {};
+  return fail(ExitCode::Descriptor, path + " is not the disk of " + device_name(device) +
+                                        " any more, which was moved: name the descriptor where it is now");
+}
+
 std::string real_file(const descriptor::Disk& disk, const std::string& file) {
   return descriptor::image_path(disk.directory, file).value_or(file);
 }
 
-std::optional<std::size_t> level_of(const DeviceState& device, const std::string& file) {
-  const auto found =
-      std::ranges::find_if(device.deltas, [&](const control::DeltaSpec& d) { return d.path == file; });
-  if (found == device.deltas.end()) return std::nullopt;
-  return static_cast<std::size_t>(found - device.deltas.begin());
-}
-
 Status free_node(const DiskUse& use, const descriptor::Disk& disk, const std::string& uuid) {
-  const std::string file = real_file(disk, disk.find_image(uuid)->file);
+  const NamedFile file(real_file(disk, disk.find_image(uuid)->file));
   const bool temporary = disk.find_shot(uuid)->temporary;
   std::vector<DeviceState> busy;
   for (const DeviceState& device : use.others) {
     if (!level_of(device, file)) continue;
-    const bool shows_it = device.deltas.back().path == file;
+    const bool shows_it = is_level(device.deltas.back(), file);
     if (temporary && shows_it && TRY(put_away(device))) continue;
     busy.push_back(device);
   }

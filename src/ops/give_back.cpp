@@ -16,7 +16,8 @@ namespace {
 /// One call to the device: short enough for a cancelled command to end soon.
 constexpr std::uint64_t kStepBytes = 256 * kMiB;
 
-Status give_back_unwritten(const MountedDisk& disk, const std::vector<fs::DeviceExtent>& extents, const ProgressCallback& progress) {
+Status give_back_unwritten(const MountedDisk& disk, const std::vector<fs::DeviceExtent>& extents,
+                           const ProgressCallback& progress) {
   control::Client client = TRY(control::Client::connect(disk.device.number));
   if (TRY(discard_extents(client, disk, extents)) == 0) {
     log(LogLevel::Progress, "No unused cluster blocks found");
@@ -52,14 +53,16 @@ Result<std::optional<MountedDisk>> mounted_disk(const DeviceState& device) {
 Result<std::uint64_t> discard_extents(control::Client& client, const MountedDisk& disk,
                                       const std::vector<fs::DeviceExtent>& extents, bool dry) {
   std::uint64_t clusters = 0;
-  for (const fs::DeviceExtent& range : fs::whole_clusters(extents, disk.partition_start, disk.cluster_bytes())) {
+  for (const fs::DeviceExtent& range :
+       fs::whole_clusters(extents, disk.partition_start, disk.cluster_bytes())) {
     TRY(stop_if_cancelled());
     clusters += TRY(client.discard(range.offset, range.length, dry));
   }
   return clusters;
 }
 
-Result<Compacted> compact_image(control::Client& client, std::uint64_t most_clusters, const ProgressCallback& progress) {
+Result<Compacted> compact_image(control::Client& client, std::uint64_t most_clusters,
+                                const ProgressCallback& progress) {
   Compacted total;
   control::CompactStep step = TRY(client.compact(0));
   total.cut = step.cut;
@@ -92,12 +95,14 @@ Status change_balloon(const MountedDisk& disk, Bytes size, const ProgressCallbac
   }
   if (new_size.value < old_size.value) {
     TRY(balloon.resize(new_size));
-    log(LogLevel::Progress, "Successfully truncated balloon from {} to {} bytes", old_size.value, new_size.value);
+    log(LogLevel::Progress, "Successfully truncated balloon from {} to {} bytes", old_size.value,
+        new_size.value);
     return {};
   }
   if (disk.raw()) return fail(ExitCode::Param, "Ballooning for raw format is not supported");
   TRY(balloon.resize(new_size));
-  log(LogLevel::Progress, "Successfully inflated balloon from {} to {} bytes", old_size.value, new_size.value);
+  log(LogLevel::Progress, "Successfully inflated balloon from {} to {} bytes", old_size.value,
+      new_size.value);
   return give_back_unwritten(disk, TRY(balloon.unwritten(old_size)), progress);
 }
 

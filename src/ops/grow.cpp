@@ -5,9 +5,9 @@
 
 #include "base/log.hpp"
 #include "base/text.hpp"
-#include "image/grow.hpp"
 #include "control/client.hpp"
 #include "fs/block_device.hpp"
+#include "image/grow.hpp"
 #include "ops/cancel.hpp"
 #include "ops/disk_use.hpp"
 #include "ops/image_files.hpp"
@@ -41,13 +41,15 @@ struct Plan {
 Status check_size(std::uint64_t size_sectors, const format::Header& header) {
   const std::uint64_t max = format::max_size_sectors(header.version, header.cluster_sectors);
   if (size_sectors > max) {
-    return fail(ExitCode::Param, "An incorrect block device size is specified: " + std::to_string(size_sectors) +
-                                     " sectors. The maximum allowed size is " + std::to_string(max) + " sectors");
+    return fail(ExitCode::Param,
+                "An incorrect block device size is specified: " + std::to_string(size_sectors) +
+                    " sectors. The maximum allowed size is " + std::to_string(max) + " sectors");
   }
   if (size_sectors % header.cluster_sectors != 0) {
-    return fail(ExitCode::Param, "An incorrect block device size is specified: " + std::to_string(size_sectors) +
-                                     " sectors. The block device size must be aligned to the cluster block size " +
-                                     std::to_string(header.cluster_sectors));
+    return fail(ExitCode::Param,
+                "An incorrect block device size is specified: " + std::to_string(size_sectors) +
+                    " sectors. The block device size must be aligned to the cluster block size " +
+                    std::to_string(header.cluster_sectors));
   }
   return {};
 }
@@ -59,8 +61,8 @@ Result<Plan> plan_growth(const Delta& delta, std::uint64_t size_sectors) {
   if (delta.kind() == Kind::Raw) {
     plan.new_sectors = round_up(size_sectors, kRawUnit);
     if (plan.new_sectors < plan.old_sectors) {
-      return fail(ExitCode::Param, "Error: new size " + std::to_string(size_sectors) + " is less than the old size " +
-                                       std::to_string(plan.old_sectors));
+      return fail(ExitCode::Param, "Error: new size " + std::to_string(size_sectors) +
+                                       " is less than the old size " + std::to_string(plan.old_sectors));
     }
   } else {
     TRY(check_size(size_sectors, delta.header()));
@@ -74,7 +76,8 @@ Result<Plan> plan_growth(const Delta& delta, std::uint64_t size_sectors) {
 }
 
 Status apply(Delta& delta, const Plan& plan) {
-  if (delta.kind() == Kind::Raw) return image::resize_raw(delta.file(), plan.new_sectors * kSectorSize, kSectorSize);
+  if (delta.kind() == Kind::Raw)
+    return image::resize_raw(delta.file(), plan.new_sectors * kSectorSize, kSectorSize);
   return image::grow_image(delta, plan.new_sectors, {.cancelled = cancel_requested});
 }
 
@@ -90,8 +93,9 @@ Status grow_file(const GrowRequest& request) {
 Result<Delta> open_top(const descriptor::Disk& disk, bool allow_in_use) {
   const std::vector<control::DeltaSpec> deltas = TRY(chain_deltas(disk, disk.top_uuid));
   const Kind kind = deltas.back().kind == control::ImageKind::Raw ? Kind::Raw : Kind::Ploop1;
-  return open_delta(deltas.back().path, kind,
-                    {.allow_in_use = allow_in_use, .writable = true, .raw_cluster_sectors = disk.cluster_sectors});
+  return open_delta(
+      deltas.back().path, kind,
+      {.allow_in_use = allow_in_use, .writable = true, .raw_cluster_sectors = disk.cluster_sectors});
 }
 
 void set_size(descriptor::Disk& disk, const Plan& plan) {
@@ -100,26 +104,28 @@ void set_size(descriptor::Disk& disk, const Plan& plan) {
   disk.heads = plan.heads;
 }
 
-/// A worker that dies between the new size and telling the kernel is replaced by one that tells it; the kernel follows a moment later.
-/// ExitCode::Device.
+/// A worker that dies between the new size and telling the kernel is replaced by one that tells it; the
+/// kernel follows a moment later. ExitCode::Device.
 Status await_kernel_size(const DeviceState& device) {
   constexpr std::chrono::seconds kPatience{20};
   constexpr std::chrono::milliseconds kPause{20};
   const auto until = std::chrono::steady_clock::now() + kPatience;
   while (TRY(fs::inspect_block_device(device_name(device))).size.value < device.size_sectors * kSectorSize) {
     if (std::chrono::steady_clock::now() > until) {
-      return fail(ExitCode::Device, "The kernel has not taken over the size of " + device_name(device) + " from its daemon");
+      return fail(ExitCode::Device,
+                  "The kernel has not taken over the size of " + device_name(device) + " from its daemon");
     }
     std::this_thread::sleep_for(kPause);
   }
   return {};
 }
 
-/// ExitCode::Param for a size that a running device can't get, DeviceIoctl when it can get no other at all; true when there is nothing to do.
+/// ExitCode::Param for a size that a running device can't get, DeviceIoctl when it can get no other at all;
+/// true when there is nothing to do.
 Result<bool> is_size_of(const DeviceState& device, std::uint64_t size_sectors) {
   if (size_sectors < device.size_sectors) {
-    return fail(ExitCode::Param, "Incorrect new size specified " + std::to_string(size_sectors) + " current size " +
-                                     std::to_string(device.size_sectors));
+    return fail(ExitCode::Param, "Incorrect new size specified " + std::to_string(size_sectors) +
+                                     " current size " + std::to_string(device.size_sectors));
   }
   format::Header header;
   header.version = format::Version{static_cast<std::uint8_t>(device.version)};
@@ -127,22 +133,26 @@ Result<bool> is_size_of(const DeviceState& device, std::uint64_t size_sectors) {
   TRY(check_size(size_sectors, header));
   if (size_sectors == device.size_sectors) return true;
   if (!device.can_resize) {
-    return fail(ExitCode::DeviceIoctl, "This kernel can't resize " + device_name(device) +
-                                           " while it runs: unmount it first, or mount it with --transport fuse");
+    return fail(ExitCode::DeviceIoctl,
+                "This kernel can't resize " + device_name(device) +
+                    " while it runs: unmount it first, or mount it with --transport fuse");
   }
   return false;
 }
 
-Status grow_running(const DeviceState& device, std::uint64_t size_sectors, const control::CommitPoint& commit) {
-  log(LogLevel::Progress, "Growing dev={} size={} sectors (new size={})", device_name(device), device.size_sectors, size_sectors);
+Status grow_running(const DeviceState& device, std::uint64_t size_sectors,
+                    const control::CommitPoint& commit) {
+  log(LogLevel::Progress, "Growing dev={} size={} sectors (new size={})", device_name(device),
+      device.size_sectors, size_sectors);
   control::Client client = TRY(control::Client::connect(device.number));
   client.set_timeout(kGrowTimeout);
   return client.grow(size_sectors, commit);
 }
 
-/// What the device has become after a failure, or after the death of the command that asked for a size: a worker that dies between the new
-/// size of the image and the commit point has a successor with the new size. Asks that one; what the device published may be of the
-/// time before. Nobody can pass the commit point any more.
+/// What the device has become after a failure, or after the death of the command that asked for a size: a
+/// worker that dies between the new size of the image and the commit point has a successor with the new size.
+/// Asks that one; what the device published may be of the time before. Nobody can pass the commit point any
+/// more.
 Result<DeviceState> state_by_now(const DeviceState& device) {
   control::Client successor = TRY(control::Client::connect(device.number));
   TRY(wait_for_end(successor, device, "GROW"));
@@ -157,7 +167,8 @@ Intent note_of(std::uint64_t size_sectors) {
 
 /// For the descriptor of a running disk.
 Status set_device_size(descriptor::Disk& disk, const DeviceState& device, std::uint64_t size_sectors) {
-  const format::Header shape = TRY(format::make_header(size_sectors, device.cluster_sectors, format::Version::V2));
+  const format::Header shape =
+      TRY(format::make_header(size_sectors, device.cluster_sectors, format::Version::V2));
   set_size(disk, {device.size_sectors, size_sectors, shape.cylinders, shape.heads});
   return {};
 }
@@ -172,9 +183,12 @@ Result<Outcome> finish_running(Interrupted& work, const DeviceState& device, std
   return now.size_sectors == size_sectors ? Outcome::Finished : Outcome::Undone;
 }
 
-Status grow_disk(const GrowRequest& request) {
+/// `expected`: the command named the device, and the descriptor only follows from that.
+Status grow_disk(const GrowRequest& request, const DeviceState* expected = nullptr) {
   OpenedDisk locked = TRY(open_disk(request.target));
-  if (const DiskUse use = TRY(disk_use(locked.disk, locked.path)); use.running) {
+  const DiskUse use = TRY(disk_use(locked.disk, locked.path));
+  if (expected != nullptr) TRY(confirm_running(use, *expected, locked.path));
+  if (use.running) {
     return grow_running_disk(locked, *use.running, request.size_sectors);
   }
   Delta top = TRY(open_top(locked.disk, false));
@@ -191,7 +205,7 @@ Status grow_disk(const GrowRequest& request) {
 
 Status grow_device(const GrowRequest& request) {
   const DeviceState device = TRY(device_by_name(request.device));
-  if (!device.descriptor.empty()) return grow_disk({request.size_sectors, "", device.descriptor});
+  if (!device.descriptor.empty()) return grow_disk({request.size_sectors, "", device.descriptor}, &device);
   if (TRY(is_size_of(device, request.size_sectors))) return await_kernel_size(device);
   return grow_running(device, request.size_sectors, {});
 }
@@ -236,7 +250,8 @@ Result<Outcome> finish_grow(Interrupted& work) {
   const auto wanted = work.intent.parameters.find(kSize);
   const auto size = wanted == work.intent.parameters.end() ? std::nullopt : parse_c_integer(wanted->second);
   if (!size) return fail(ExitCode::Busy, "the note does not say to which size");
-  if (const DiskUse use = TRY(disk_use(work.disk, work.path)); use.running) return finish_running(work, *use.running, *size);
+  if (const DiskUse use = TRY(disk_use(work.disk, work.path)); use.running)
+    return finish_running(work, *use.running, *size);
   Delta top = TRY(open_top(work.disk, true));
   const Plan plan = TRY(plan_growth(top, *size));
   // Also without a step left to do: it closes the image.

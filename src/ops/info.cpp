@@ -64,7 +64,8 @@ Result<DiskGeometry> disk_geometry(const std::string& descriptor) {
     return DiskGeometry{device->size_sectors, device->cluster_sectors, device->version};
   }
   const std::vector<control::DeltaSpec> deltas = TRY(chain_deltas(disk, disk.top_uuid));
-  if (deltas.back().kind == control::ImageKind::Raw) return DiskGeometry{disk.size_sectors, disk.cluster_sectors, 0};
+  if (deltas.back().kind == control::ImageKind::Raw)
+    return DiskGeometry{disk.size_sectors, disk.cluster_sectors, 0};
   const format::Header header = TRY(read_header(deltas.back().path));
   return DiskGeometry{header.size_sectors, header.cluster_sectors, static_cast<int>(header.version)};
 }
@@ -75,7 +76,8 @@ Result<DiskDevice> disk_device(const std::string& descriptor) {
   if (!device) return DiskDevice{};
   const std::string name = device_name(*device);
   const auto partition = fs::kernel_partition(name);
-  return DiskDevice{name, partition && *partition ? partition_path(device->number, 1) : name, device->can_resend};
+  return DiskDevice{name, partition && *partition ? partition_path(device->number, 1) : name,
+                    device->can_resend};
 }
 
 Result<std::vector<DeviceRow>> list_devices(bool with_mount_points) {
@@ -89,7 +91,8 @@ Result<std::vector<DeviceRow>> list_devices(bool with_mount_points) {
     row.waits_for_space = waits_for_space(row.state);
     if (with_mount_points) {
       if (const auto mounts = mounts_of(row.state)) {
-        for (const fs::MountPoint& mount : *mounts) row.mount_points.push_back(mount.directory);
+        for (const fs::MountPoint& mount : *mounts)
+          row.mount_points.push_back(mount.directory);
       }
     }
     rows.push_back(std::move(row));

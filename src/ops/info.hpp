@@ -11,8 +11,9 @@
 
 namespace ploop::ops {
 
-/// How full the file system of a disk is: from the mounted file system, from the cache beside the descriptor, or by attaching
-/// the disk read-only for a moment. ExitCode::Create (1) when a device runs whose file system is not mounted.
+/// How full the file system of a disk is: from the mounted file system, from the cache beside the descriptor,
+/// or by attaching the disk read-only for a moment. ExitCode::Create (1) when a device runs whose file system
+/// is not mounted.
 Result<fs::Usage> disk_usage(const std::string& descriptor);
 
 struct DiskGeometry {
@@ -24,9 +25,10 @@ struct DiskGeometry {
 Result<DiskGeometry> disk_geometry(const std::string& descriptor);
 
 struct DiskDevice {
-  std::string device;     ///< "" when the disk is not attached
-  std::string partition;  ///< what holds the file system; "" when the disk is not attached
-  bool survives_crash = false;  ///< another daemon process can take over from one that dies; false when the disk is not attached
+  std::string device;           ///< "" when the disk is not attached
+  std::string partition;        ///< what holds the file system; "" when the disk is not attached
+  bool survives_crash = false;  ///< another daemon process can take over from one that dies; false when the
+                                ///< disk is not attached
 };
 /// The device of the default component.
 Result<DiskDevice> disk_device(const std::string& descriptor);

@@ -30,11 +30,11 @@ constexpr std::uint64_t kMaxV1 = 0xffffffff;
 
 /// Names and numbers, fixed before anything is touched.
 struct Plan {
-  std::string shown_image;       ///< as the user wrote it
+  std::string shown_image;  ///< as the user wrote it
   std::string shown_descriptor;
-  std::string image;             ///< absolute
-  std::string work_image;        ///< the image until it is complete
-  std::string descriptor;        ///< absolute
+  std::string image;       ///< absolute
+  std::string work_image;  ///< the image until it is complete
+  std::string descriptor;  ///< absolute
   std::uint64_t size_sectors = 0;
 };
 
@@ -47,19 +47,22 @@ std::string working_name(const std::string& image) {
 bool same_file(const std::string& a, const std::string& b) {
   struct stat first {};
   struct stat second {};
-  return ::lstat(a.c_str(), &first) == 0 && ::lstat(b.c_str(), &second) == 0 && first.st_dev == second.st_dev &&
-         first.st_ino == second.st_ino;
+  return ::lstat(a.c_str(), &first) == 0 && ::lstat(b.c_str(), &second) == 0 &&
+         first.st_dev == second.st_dev && first.st_ino == second.st_ino;
 }
 
 Status refuse_existing(const std::string& path, const std::string& shown) {
   struct stat info {};
-  if (::lstat(path.c_str(), &info) == 0) return fail(errno_error(ExitCode::Param, EEXIST, "Can't create " + shown));
+  if (::lstat(path.c_str(), &info) == 0)
+    return fail(errno_error(ExitCode::Param, EEXIST, "Can't create " + shown));
   return {};
 }
 
-/// The image has its name already, but still its working name, too: an earlier init was killed between giving the name and
-/// storing the descriptor. Until that is done the image is ours to drop.
-bool half_published(const Plan& plan) { return same_file(plan.image, plan.work_image); }
+/// The image has its name already, but still its working name, too: an earlier init was killed between giving
+/// the name and storing the descriptor. Until that is done the image is ours to drop.
+bool half_published(const Plan& plan) {
+  return same_file(plan.image, plan.work_image);
+}
 
 Status refuse_existing_image(const Plan& plan) {
   if (half_published(plan)) return {};
@@ -74,8 +77,9 @@ Result<std::uint64_t> rounded_size(const InitOptions& options) {
   if (options.format == CreateFormat::Raw) max = descriptor::kSizeLimitSectors - unit;
   if (options.file_system.type != fs::FsType::None) max = std::min(max, kMaxWithFileSystem);
   if (options.size_sectors > max) {
-    return fail(ExitCode::Param, "An incorrect block device size is specified: " + std::to_string(options.size_sectors) +
-                                     " sectors. The maximum allowed size is " + std::to_string(max) + " sectors");
+    return fail(ExitCode::Param,
+                "An incorrect block device size is specified: " + std::to_string(options.size_sectors) +
+                    " sectors. The maximum allowed size is " + std::to_string(max) + " sectors");
   }
   const std::uint64_t up = round_up(options.size_sectors, unit);
   return up <= max ? up : round_down(options.size_sectors, unit);
@@ -107,11 +111,14 @@ Result<Plan> make_plan(const InitOptions& options) {
   return plan;
 }
 
-/// An earlier init of this image was killed: its device may still run. The descriptor lock is held, so nobody works on it.
+/// An earlier init of this image was killed: its device may still run. The descriptor lock is held, so nobody
+/// works on it.
 Status clear_interrupted(const Plan& plan) {
   for (const DeviceState& device : TRY(if_visible(devices_using(plan.work_image)))) {
-    for (const fs::MountPoint& mount : TRY(mounts_of(device))) TRY(fs::unmount_filesystem(mount));
-    // Its mkfs may still be running, without a parent; that ends soon. What could not be written back does not matter.
+    for (const fs::MountPoint& mount : TRY(mounts_of(device)))
+      TRY(fs::unmount_filesystem(mount));
+    // Its mkfs may still be running, without a parent; that ends soon. What could not be written back does
+    // not matter.
     const Status detached = detach(device);
     if (!detached && !TRY(devices_using(plan.work_image)).empty()) return detached;
   }
@@ -131,8 +138,8 @@ void log_creation(const InitOptions& options, const Plan& plan) {
           options.cluster_sectors, plan.size_sectors, version);
       return;
     case CreateFormat::Expanded:
-      log(LogLevel::Progress, "Creating delta {} bs={} size={} sectors v{}", plan.shown_image, options.cluster_sectors,
-          plan.size_sectors, version);
+      log(LogLevel::Progress, "Creating delta {} bs={} size={} sectors v{}", plan.shown_image,
+          options.cluster_sectors, plan.size_sectors, version);
   }
 }
 
@@ -168,8 +175,9 @@ Status make_file_system(const InitOptions& options, const Plan& plan) {
   return {};
 }
 
-/// Gives the complete image its name, never over another file. The working name stays as well until the descriptor is
-/// stored: it tells the next init that an image without a descriptor is the rest of a killed one.
+/// Gives the complete image its name, never over another file. The working name stays as well until the
+/// descriptor is stored: it tells the next init that an image without a descriptor is the rest of a killed
+/// one.
 Status publish(const Plan& plan) {
   const char* from = plan.work_image.c_str();
   const char* to = plan.image.c_str();
@@ -177,7 +185,8 @@ Status publish(const Plan& plan) {
     if (errno == EEXIST) return fail_errno(ExitCode::Param, "Can't create " + plan.shown_image);
     // A file system without hard links.
     if (::renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) != 0) {
-      return fail_errno(errno == EEXIST ? ExitCode::Param : ExitCode::Rename, "Can't create " + plan.shown_image);
+      return fail_errno(errno == EEXIST ? ExitCode::Param : ExitCode::Rename,
+                        "Can't create " + plan.shown_image);
     }
   }
   return sync_parent_directory(plan.image);
@@ -225,7 +234,9 @@ Status build(const InitOptions& options, const Plan& plan) {
 
 }  // namespace
 
-std::optional<fs::FsType> parse_file_system(std::string_view name) { return fs::parse_fs_type(name); }
+std::optional<fs::FsType> parse_file_system(std::string_view name) {
+  return fs::parse_fs_type(name);
+}
 
 Status init(const InitOptions& options) {
   const Plan plan = TRY(make_plan(options));

@@ -157,8 +157,9 @@ Status write_intent(const std::string& descriptor_path, const Intent& intent) {
                                      encode_intent(intent, base_name(descriptor_path)), 0600);
   if (written || (written.error().sys_errno != ENOSPC && written.error().sys_errno != EDQUOT)) return written;
   Error error = std::move(written).error();
-  error.what = "The host file system has no room in " + directory_of(descriptor_path) +
-               " for a note of what is to be done, nor for what follows: nothing was changed, make some room first";
+  error.what =
+      "The host file system has no room in " + directory_of(descriptor_path) +
+      " for a note of what is to be done, nor for what follows: nothing was changed, make some room first";
   return fail(std::move(error));
 }
 

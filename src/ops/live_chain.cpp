@@ -48,7 +48,7 @@ Status push_top(const DeviceState& device, const std::string& file, const contro
   TRY(wait_until_idle(client, device));
   log(LogLevel::Progress, "Creating snapshot dev={} img={}", device_name(device), file);
   std::optional<fs::Freeze> frozen = freeze ? freeze_mounted(device) : std::nullopt;
-  const Status pushed = client.push_delta({file, control::ImageKind::Ploop1, false}, commit);
+  const Status pushed = client.push_delta(new_level(device, file, control::ImageKind::Ploop1, false), commit);
   if (frozen) {
     if (const Status thawed = frozen->thaw(); !thawed) {
       log_error("Warning: the snapshot may look as after a power cut: {}", thawed.error().message());
@@ -68,10 +68,13 @@ Result<bool> took_place(const std::string& descriptor_path, const std::string& f
 std::vector<control::DeltaSpec> lower_without(const DeviceState& device, const std::vector<std::string>& gone,
                                               const std::string& from, const std::string& to) {
   std::vector<control::DeltaSpec> lower(device.deltas.begin(), device.deltas.end() - 1);
-  for (control::DeltaSpec& delta : lower) {
-    if (delta.path == from) delta = {to, control::ImageKind::Ploop1, true};
-  }
-  std::erase_if(lower, [&](const control::DeltaSpec& d) { return std::ranges::count(gone, d.path) != 0; });
+  const std::optional<std::size_t> exchanged = from.empty() ? std::nullopt : level_of(device, from);
+  if (exchanged && *exchanged < lower.size())
+    lower[*exchanged] = new_level(device, to, control::ImageKind::Ploop1, true);
+  const std::vector<NamedFile> files(gone.begin(), gone.end());
+  std::erase_if(lower, [&](const control::DeltaSpec& d) {
+    return std::ranges::any_of(files, [&](const NamedFile& file) { return is_level(d, file); });
+  });
   return lower;
 }
 

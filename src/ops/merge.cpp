@@ -30,7 +30,8 @@ std::uint32_t cluster_of(const std::vector<Delta>& sources) {
 
 Result<std::vector<Delta>> open_sources(const MergeFiles& request) {
   std::vector<Delta> sources;
-  for (const std::string& path : request.sources) sources.push_back(TRY(open_delta(path, Kind::Ploop1, {})));
+  for (const std::string& path : request.sources)
+    sources.push_back(TRY(open_delta(path, Kind::Ploop1, {})));
   if (request.new_image.empty()) return sources;
   sources.push_back(TRY(open_delta(request.destination, request.raw ? Kind::Raw : Kind::Ploop1,
                                    {.raw_cluster_sectors = cluster_of(sources)})));
@@ -70,7 +71,8 @@ Status while_shared(const Delta& delta, const std::function<Status()>& work) {
 }
 
 Result<image::CopyTotals> merge_in_place(const MergeFiles& request, const std::vector<Delta>& sources) {
-  image::OpenOptions open{.allow_in_use = request.resume, .writable = true, .raw_cluster_sectors = cluster_of(sources)};
+  image::OpenOptions open{
+      .allow_in_use = request.resume, .writable = true, .raw_cluster_sectors = cluster_of(sources)};
   Delta destination = TRY(open_delta(request.destination, request.raw ? Kind::Raw : Kind::Ploop1, open));
   image::MergeOptions options = options_of(request);
   if (request.moved) options.moved = [&] { return while_shared(destination, request.moved); };
@@ -118,15 +120,16 @@ Result<image::CopyTotals> merge_to_new(const MergeFiles& request, const std::vec
   return totals;
 }
 
-/// What a merge into the destination leaves as long as it is not finished: the files that go into it, one per line. With it the
-/// same merge goes on although the destination is marked as in use.
+/// What a merge into the destination leaves as long as it is not finished: the files that go into it, one per
+/// line. With it the same merge goes on although the destination is marked as in use.
 class Note {
  public:
   static Result<Note> of(const MergeFiles& files) {
     Note note;
     const std::string destination = TRY(canonical_path(files.destination, ExitCode::Open));
     note.path_ = directory_of(destination) + "/." + base_name(destination) + ".ploop-merge-note";
-    for (const std::string& source : files.sources) note.text_ += TRY(canonical_path(source, ExitCode::Open)) + "\n";
+    for (const std::string& source : files.sources)
+      note.text_ += TRY(canonical_path(source, ExitCode::Open)) + "\n";
     const auto there = read_file(note.path_, kMaxNote);
     note.known_ = there && *there == note.text_;
     return note;
@@ -157,8 +160,9 @@ Status merge_with_note(MergeFiles files) {
   const CleanupSection section;
   TRY(note.write());
   const auto merged = merge_files(files);
-  const bool untouched = !merged && (merged.error().code == ExitCode::Open || merged.error().code == ExitCode::Format ||
-                                     merged.error().code == ExitCode::Param);
+  const bool untouched =
+      !merged && (merged.error().code == ExitCode::Open || merged.error().code == ExitCode::Format ||
+                  merged.error().code == ExitCode::Param);
   if (merged || (untouched && !note.known())) note.remove();
   return forget_totals(merged);
 }
@@ -187,15 +191,16 @@ Result<image::CopyTotals> merge_files(const MergeFiles& request) {
 }
 
 Status merge(const MergeRequest& request) {
-  if (request.operands.size() < 2) return fail(ExitCode::Param, "At least two images are needed, the lowest last");
+  if (request.operands.size() < 2)
+    return fail(ExitCode::Param, "At least two images are needed, the lowest last");
   MergeFiles files;
   files.sources.assign(request.operands.begin(), request.operands.end() - 1);
   files.destination = request.operands.back();
   files.raw = request.raw;
   files.new_image = request.new_image;
   files.progress = request.progress;
-  log(LogLevel::Progress, "Merging image{}: {}", files.sources.size() + (files.new_image.empty() ? 0 : 1) > 1 ? "s" : "",
-      describe(request));
+  log(LogLevel::Progress, "Merging image{}: {}",
+      files.sources.size() + (files.new_image.empty() ? 0 : 1) > 1 ? "s" : "", describe(request));
   // A raw destination carries no mark: merging again needs no note.
   if (files.new_image.empty() && !files.raw) return merge_with_note(std::move(files));
   return forget_totals(merge_files(files));

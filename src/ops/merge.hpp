@@ -1,5 +1,6 @@
-// Merging image files: opening, locking, naming the new file, and image::merge() between. Knows no descriptor; the commands
-// that do (snapshot-delete, snapshot-merge) call merge_files() under the descriptor's lock.
+// Merging image files: opening, locking, naming the new file, and image::merge() between. Knows no
+// descriptor; the commands that do (snapshot-delete, snapshot-merge) call merge_files() under the
+// descriptor's lock.
 #pragma once
 
 #include <cstdint>
@@ -18,23 +19,24 @@ struct MergeFiles {
   std::vector<std::string> sources;  ///< topmost first
   std::string destination;           ///< the delta below them
   bool raw = false;                  ///< the destination is raw
-  /// Not empty: `destination` is only read, too, and everything goes to this new file, which appears complete or not
-  /// at all.
+  /// Not empty: `destination` is only read, too, and everything goes to this new file, which appears complete
+  /// or not at all.
   std::string new_image = {};
   /// An interrupted merge is repeated: the destination may carry the in-use mark.
   bool resume = false;
   /// The destination is the base of its stack: clusters of zeros that it does not have need no space.
   bool nothing_below = false;
   ProgressCallback progress = {};
-  /// The destination's table had to grow, and its clusters have new places from now on; the old ones are overwritten when this returns.
-  /// Others can lock the destination for reading meanwhile.
+  /// The destination's table had to grow, and its clusters have new places from now on; the old ones are
+  /// overwritten when this returns. Others can lock the destination for reading meanwhile.
   std::function<Status()> moved = {};
 };
 
-/// Logs nothing. Every file is locked meanwhile: shared where it is read, exclusively where it is written. Cancellable
-/// (ops/cancel.hpp): ExitCode::System, and the same call with `resume` goes on. Nothing was changed when it fails with Open
-/// (marked in use, used by a device, unreadable header), Format (don't fit together), Param (the new file exists);
-/// otherwise the sources are as they were and the destination carries the mark.
+/// Logs nothing. Every file is locked meanwhile: shared where it is read, exclusively where it is written.
+/// Cancellable (ops/cancel.hpp): ExitCode::System, and the same call with `resume` goes on. Nothing was
+/// changed when it fails with Open (marked in use, used by a device, unreadable header), Format (don't fit
+/// together), Param (the new file exists); otherwise the sources are as they were and the destination carries
+/// the mark.
 Result<image::CopyTotals> merge_files(const MergeFiles& request);
 
 /// What the new file is called until it is complete; a killed merge leaves it.

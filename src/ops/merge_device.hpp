@@ -23,10 +23,10 @@ struct MergeDeviceRequest {
   ProgressCallback progress = {};
 };
 
-/// The files that were merged are not used any more and stay, but for a device that was attached by its descriptor: there this is
-/// `snapshot-merge`, since the descriptor must not name them. ExitCode::Device for an unknown device, Param for a device of one level,
-/// Sysfs for a level above the top, Busy while another operation runs. The same command goes on with a merge that was
-/// interrupted.
+/// The files that were merged are not used any more and stay, but for a device that was attached by its
+/// descriptor: there this is `snapshot-merge`, since the descriptor must not name them. ExitCode::Device for
+/// an unknown device, Param for a device of one level, Sysfs for a level above the top, Busy while another
+/// operation runs. The same command goes on with a merge that was interrupted.
 Status merge_device(const MergeDeviceRequest& request);
 
 }  // namespace ploop::ops

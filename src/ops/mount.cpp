@@ -68,8 +68,8 @@ Result<std::string> choose_node(const descriptor::Disk& disk, const MountOptions
   if (disk.find_image(uuid) == nullptr) return fail(ExitCode::NoSnapshot, "Uuid " + uuid + " not found");
   const std::size_t children = disk.children(uuid).size();
   if (!options.read_only && children != 0) {
-    return fail(ExitCode::Param, "Unable to mount (rw) snapshot " + uuid + ": it has " + std::to_string(children) +
-                                     (children == 1 ? " child" : " children"));
+    return fail(ExitCode::Param, "Unable to mount (rw) snapshot " + uuid + ": it has " +
+                                     std::to_string(children) + (children == 1 ? " child" : " children"));
   }
   return uuid;
 }
@@ -81,7 +81,8 @@ void warn_about_host(const std::vector<control::DeltaSpec>& deltas) {
     if (!host || std::ranges::count(seen, host->device) != 0) continue;
     seen.push_back(host->device);
     if (host->data_writeback) {
-      log_error("Warning: {} lies on a file system mounted with data=writeback: a power cut can damage it", delta.path);
+      log_error("Warning: {} lies on a file system mounted with data=writeback: a power cut can damage it",
+                delta.path);
     }
   }
 }
@@ -92,18 +93,21 @@ Status refuse_encrypted(const descriptor::Disk& disk, const MountOptions& option
                                    ": mount without -m and -F, then open the partition with cryptsetup");
 }
 
-/// Of a snapshot whose disk may be mounted, too. XFS knows file systems by UUID and mounts each once, and one that was frozen
-/// for the snapshot has everything in place, but a log that wants to be replayed, which a read-only device does not allow.
+/// Of a snapshot whose disk may be mounted, too. XFS knows file systems by UUID and mounts each once, and one
+/// that was frozen for the snapshot has everything in place, but a log that wants to be replayed, which a
+/// read-only device does not allow.
 Status mount_beside(fs::MountRequest request) {
   const std::string type = request.type.empty() ? TRY(fs::detect_filesystem(request.device)) : request.type;
-  if (type == "xfs") request.options += (request.options.empty() ? "" : ",") + std::string("nouuid,norecovery");
+  if (type == "xfs")
+    request.options += (request.options.empty() ? "" : ",") + std::string("nouuid,norecovery");
   return fs::mount_filesystem(request);
 }
 
 /// -F and -m, on a device that is attached.
 Status mount_file_system(const MountOptions& options, const Attached& attached) {
   if (options.fsck) {
-    const std::string type = options.fs_type.empty() ? TRY(fs::detect_filesystem(attached.file_system())) : options.fs_type;
+    const std::string type =
+        options.fs_type.empty() ? TRY(fs::detect_filesystem(attached.file_system())) : options.fs_type;
     if (type.starts_with("ext") && !options.read_only) TRY(fs::check_ext_filesystem(attached.file_system()));
     TRY(stop_if_cancelled());
   }
@@ -192,7 +196,8 @@ Result<MountResult> mount_opened(const descriptor::Locked& locked, const MountOp
 
 Result<MountResult> mount(const MountOptions& options) {
   clean_up_dead_devices();
-  const bool one_descriptor = options.operands.size() == 1 && descriptor::is_descriptor_name(options.operands.front());
+  const bool one_descriptor =
+      options.operands.size() == 1 && descriptor::is_descriptor_name(options.operands.front());
   return one_descriptor ? mount_descriptor(options) : mount_list(options);
 }
 
@@ -201,6 +206,8 @@ Status require_daemon() {
   return {};
 }
 
-bool is_mount_point(const std::string& directory) { return fs::is_mount_point(directory); }
+bool is_mount_point(const std::string& directory) {
+  return fs::is_mount_point(directory);
+}
 
 }  // namespace ploop::ops

@@ -1,5 +1,5 @@
-// `mount`: a disk (by its descriptor) or a list of images becomes a block device, and with a directory given a mounted
-// file system. When it fails nothing stays attached.
+// `mount`: a disk (by its descriptor) or a list of images becomes a block device, and with a directory given
+// a mounted file system. When it fails nothing stays attached.
 #pragma once
 
 #include <cstdint>
@@ -17,20 +17,22 @@ struct MountOptions {
   /// One name ending in ".xml" is a descriptor; anything else is a list of images, base first.
   std::vector<std::string> operands;
   bool read_only = false;
-  bool fsck = false;                         ///< check the file system before mounting it
-  std::string device;                        ///< wanted /dev/ploopN; "" takes the next free one
-  std::string directory;                     ///< mount point; "" only attaches
-  std::string fs_options;                    ///< for mount(2), comma list
-  std::string fs_type;                       ///< "" finds out
-  std::optional<std::string> uuid;           ///< node of the disk's tree; nothing means the top
+  bool fsck = false;                ///< check the file system before mounting it
+  std::string device;               ///< wanted /dev/ploopN; "" takes the next free one
+  std::string directory;            ///< mount point; "" only attaches
+  std::string fs_options;           ///< for mount(2), comma list
+  std::string fs_type;              ///< "" finds out
+  std::optional<std::string> uuid;  ///< node of the disk's tree; nothing means the top
   std::string component;
-  bool raw = false;                          ///< list form: the base is raw
+  bool raw = false;                              ///< list form: the base is raw
   std::optional<std::uint32_t> cluster_sectors;  ///< list form: cluster size of a raw base
-  std::vector<std::string> allow_external;   ///< images outside of the descriptor's directory that may be used
-  std::string transport = "auto";  ///< as in control::AttachSpec
-  bool require_sandbox = false;              ///< fail when the daemon can't be confined in full
-  control::OnEnospc on_enospc = control::OnEnospc::Wait;  ///< what a write does when the host file system is full
-  /// "ploop" records for umount(8) that umount.ploop takes this mount down, device and all; "" records nothing.
+  std::vector<std::string> allow_external;  ///< images outside of the descriptor's directory that may be used
+  std::string transport = "auto";           ///< as in control::AttachSpec
+  bool require_sandbox = false;             ///< fail when the daemon can't be confined in full
+  control::OnEnospc on_enospc =
+      control::OnEnospc::Wait;  ///< what a write does when the host file system is full
+  /// "ploop" records for umount(8) that umount.ploop takes this mount down, device and all; "" records
+  /// nothing.
   std::string umount_helper;
 };
 

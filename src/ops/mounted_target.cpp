@@ -47,7 +47,8 @@ Result<std::optional<DeviceState>> device_by_descriptor(const std::string& name)
   return with_component(TRY(devices_of(disk, path)), "");
 }
 
-Status work_on_device(const DeviceState& device, const std::string& partition, const std::function<Status(const MountedDisk&)>& work) {
+Status work_on_device(const DeviceState& device, const std::string& partition,
+                      const std::function<Status(const MountedDisk&)>& work) {
   fs::DetachedMount mount = TRY(fs::DetachedMount::create(partition));
   const MountedDisk disk = TRY(mounted_disk(device, mount.directory()));
   TRY(work(disk));
@@ -84,7 +85,8 @@ Result<MountedDisk> find_mounted(const BalloonTarget& target) {
   return must_be_mounted(TRY(mounted_device(target.directory)));
 }
 
-Status with_mounted(const BalloonTarget& target, bool automount, const std::function<Status(const MountedDisk&)>& work) {
+Status with_mounted(const BalloonTarget& target, bool automount,
+                    const std::function<Status(const MountedDisk&)>& work) {
   if (target.descriptor.empty() || !automount) {
     const auto disk = find_mounted(target);
     if (disk) return work(*disk);

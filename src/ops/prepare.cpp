@@ -21,7 +21,8 @@ Status repair_one(const control::DeltaSpec& delta, bool is_top) {
     if (report->exit != ExitCode::Ok) return fail(report->exit, irrecoverable(delta));
     return {};
   }
-  if (report.error().code != ExitCode::InUse) return fail(Error(report.error()).with_context(irrecoverable(delta)));
+  if (report.error().code != ExitCode::InUse)
+    return fail(Error(report.error()).with_context(irrecoverable(delta)));
   // Somebody else has it. A lower image was examined when that device was attached, and nobody writes to it.
   if (!is_top) return {};
   const std::string users = device_names(TRY(devices_using(delta.path)));
@@ -42,7 +43,8 @@ Result<std::vector<control::DeltaSpec>> chain_deltas(const descriptor::Disk& dis
                                                      const descriptor::PathPolicy& policy) {
   const std::vector<std::string> files = TRY(disk.chain(uuid));
   std::vector<control::DeltaSpec> deltas;
-  for (std::string& path : TRY(descriptor::image_paths(disk, files, policy))) deltas.push_back({std::move(path)});
+  for (std::string& path : TRY(descriptor::image_paths(disk, files, policy)))
+    deltas.push_back({std::move(path)});
   if (disk.base_is_raw()) deltas.front().kind = control::ImageKind::Raw;
   return deltas;
 }

@@ -41,7 +41,8 @@ constexpr std::size_t kOwnName = 16;
 
 bool is_own_name(const std::string& file, const std::string& prefix) {
   if (!file.starts_with(prefix) || file.size() != prefix.size() + kOwnName) return false;
-  return std::ranges::all_of(file.substr(prefix.size()), [](unsigned char c) { return std::isalnum(c) != 0; });
+  return std::ranges::all_of(file.substr(prefix.size()),
+                             [](unsigned char c) { return std::isalnum(c) != 0; });
 }
 
 bool names(const descriptor::Disk& disk, const std::string& file) {
@@ -80,7 +81,8 @@ bool may_stay(Recovery recovery, const std::optional<Intent>& intent) {
 Status recover_into(OpenedDisk& disk, Recovery recovery) {
   auto intent = read_intent(disk.path);
   if (intent && !*intent) {
-    // Without a note, too: a device may still be at work for a command that was killed, on a descriptor that is not the next one's.
+    // Without a note, too: a device may still be at work for a command that was killed, on a descriptor that
+    // is not the next one's.
     const Status unstaged = unstage_descriptor(disk.path);
     if (!unstaged && recovery != Recovery::BestEffort) return unstaged;
     return {};

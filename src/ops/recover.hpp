@@ -69,7 +69,8 @@ using RecoverHandler = Result<Outcome> (*)(Interrupted& work);
 /// were to be created and none that was to be consumed.
 Result<Outcome> settle_files(Interrupted& work);
 
-/// Name of the staged descriptor: "<xml>.tmp", as always; "<xml>.tmp." and a random word once a device has been told of it.
+/// Name of the staged descriptor: "<xml>.tmp", as always; "<xml>.tmp." and a random word once a device has
+/// been told of it.
 std::string staged_path(const std::string& descriptor_path);
 /// Writes the new descriptor there, durable. Logs "Storing PATH.tmp".
 Status stage_descriptor(descriptor::Disk& disk, const std::string& descriptor_path);
@@ -78,8 +79,9 @@ Status stage_descriptor(descriptor::Disk& disk, const std::string& descriptor_pa
 /// tells the next command.
 Status commit_descriptor(const std::string& descriptor_path, Rollback& rollback);
 Status commit_descriptor(const std::string& descriptor_path);
-/// The commit point for a running device: the staged descriptor, under a name that no other command uses. A device that is late with a
-/// dead command's commit point finds nothing to rename, never what the next command has staged. ExitCode::Rename.
+/// The commit point for a running device: the staged descriptor, under a name that no other command uses. A
+/// device that is late with a dead command's commit point finds nothing to rename, never what the next
+/// command has staged. ExitCode::Rename.
 Result<control::CommitPoint> commit_point(const std::string& descriptor_path);
 /// Takes away whatever is staged. From here on nobody, not even a running device, can commit it any more.
 Status unstage_descriptor(const std::string& descriptor_path);

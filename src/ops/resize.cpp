@@ -5,6 +5,7 @@
 #include "base/log.hpp"
 #include "base/units.hpp"
 #include "control/client.hpp"
+#include "format/header.hpp"
 #include "fs/balloon_file.hpp"
 #include "fs/block_device.hpp"
 #include "fs/detached_mount.hpp"
@@ -12,7 +13,6 @@
 #include "fs/partition.hpp"
 #include "fs/resize.hpp"
 #include "fs/usage.hpp"
-#include "format/header.hpp"
 #include "ops/attach.hpp"
 #include "ops/cancel.hpp"
 #include "ops/disk_use.hpp"
@@ -31,8 +31,9 @@ constexpr std::uint64_t kInodeBytes = 256;
 
 Result<std::uint64_t> rounded_size(std::uint64_t size_sectors, std::uint32_t cluster_sectors) {
   if (size_sectors > kMaxSectors) {
-    return fail(ExitCode::Param, "An incorrect block device size is specified: " + std::to_string(size_sectors) +
-                                     " sectors. The maximum allowed size is " + std::to_string(kMaxSectors) + " sectors");
+    return fail(ExitCode::Param,
+                "An incorrect block device size is specified: " + std::to_string(size_sectors) +
+                    " sectors. The maximum allowed size is " + std::to_string(kMaxSectors) + " sectors");
   }
   const std::uint64_t rounded = round_up(size_sectors, cluster_sectors);
   if (rounded <= kSlackClusters * cluster_sectors) {
@@ -84,12 +85,14 @@ Status shrink_running(const MountedDisk& disk, std::uint64_t size_sectors, const
   TRY(change_balloon(disk, wanted, progress));
   const auto facts = fs::read_facts(disk.partition);
   if (facts && facts->is_ext()) {
-    ignore(fs::set_reserved_blocks(disk.partition, Bytes{size_sectors * kSectorSize}), "root has a little more or less in reserve");
+    ignore(fs::set_reserved_blocks(disk.partition, Bytes{size_sectors * kSectorSize}),
+           "root has a little more or less in reserve");
   }
   return {};
 }
 
-Status resize_mounted(OpenedDisk& disk, MountedDisk mounted, std::uint64_t size_sectors, const ProgressCallback& progress) {
+Status resize_mounted(OpenedDisk& disk, MountedDisk mounted, std::uint64_t size_sectors,
+                      const ProgressCallback& progress) {
   const std::uint64_t device = mounted.device.size_sectors;
   if (size_sectors > device) return grow_running(disk, mounted, size_sectors);
   // Nothing to do for it but what was left undone.
@@ -102,8 +105,8 @@ Status resize_mounted(OpenedDisk& disk, MountedDisk mounted, std::uint64_t size_
 }  // namespace
 
 tl::unexpected<Error> too_small(std::uint64_t size_sectors, std::uint64_t minimum) {
-  return fail(ExitCode::Param, "Unable to change image size to " + std::to_string(size_sectors) + " sectors, minimal size is " +
-                                   std::to_string(minimum));
+  return fail(ExitCode::Param, "Unable to change image size to " + std::to_string(size_sectors) +
+                                   " sectors, minimal size is " + std::to_string(minimum));
 }
 
 Status fill_device(const MountedDisk& disk) {
@@ -116,8 +119,10 @@ Status fill_device(const MountedDisk& disk) {
   return fs::grow_mounted(disk.directory, disk.partition);
 }
 
-Status resize_running(OpenedDisk& disk, const DeviceState& device, std::uint64_t size_sectors, const ProgressCallback& progress) {
-  if (auto mounted = TRY(mounted_disk(device))) return resize_mounted(disk, *std::move(mounted), size_sectors, progress);
+Status resize_running(OpenedDisk& disk, const DeviceState& device, std::uint64_t size_sectors,
+                      const ProgressCallback& progress) {
+  if (auto mounted = TRY(mounted_disk(device)))
+    return resize_mounted(disk, *std::move(mounted), size_sectors, progress);
   const MountedDisk unmounted = TRY(mounted_disk(device, ""));
   fs::DetachedMount mount = TRY(fs::DetachedMount::create(unmounted.partition));
   MountedDisk mounted = unmounted;
@@ -132,7 +137,8 @@ Status resize(const ResizeOptions& options) {
   const CleanupSection section;
   const DiskUse use = TRY(disk_use(disk->disk, disk->path));
   if (use.running) return resize_running(*disk, *use.running, size, options.progress);
-  if (!use.others.empty()) return fail(ExitCode::Busy, "A snapshot of the disk is in use by " + device_names(use.others));
+  const std::vector<DeviceState> own = TRY(if_visible(devices_of(disk->disk, disk->path)));
+  if (!own.empty()) return fail(ExitCode::Busy, "A snapshot of the disk is in use by " + device_names(own));
   if (size > disk->disk.size_sectors) {
     const std::string path = disk->path;
     disk.reset();

@@ -13,7 +13,8 @@ namespace ploop::ops {
 Status fill_device(const MountedDisk& disk);
 
 /// A running disk. `size_sectors` is rounded.
-Status resize_running(OpenedDisk& disk, const DeviceState& device, std::uint64_t size_sectors, const ProgressCallback& progress);
+Status resize_running(OpenedDisk& disk, const DeviceState& device, std::uint64_t size_sectors,
+                      const ProgressCallback& progress);
 
 /// A disk that is not attached, to at most the size that its device would have.
 Status resize_stopped(OpenedDisk& disk, std::uint64_t size_sectors, const ProgressCallback& progress);

@@ -1,8 +1,9 @@
 // Resizing a disk that is not attached. Notes of "resize" have one of these phases:
 //
-//   work    a temporary delta above the disk gets all changes; the disk is untouched            undone by removing it
-//   merge   the temporary delta is complete and is being merged into the top                    finished by merging again
-//   cut     what lies behind the new end is of no use to anybody: image and descriptor shrink   finished by doing it again
+//   work    a temporary delta above the disk gets all changes; the disk is untouched            undone by
+//   removing it merge   the temporary delta is complete and is being merged into the top finished by merging
+//   again cut     what lies behind the new end is of no use to anybody: image and descriptor shrink finished
+//   by doing it again
 #include <unistd.h>
 
 #include <algorithm>
@@ -46,7 +47,8 @@ struct Job {
   [[nodiscard]] bool shrinks() const { return size_sectors < disk.disk.size_sectors; }
 };
 
-control::AttachSpec spec_of(const descriptor::Disk& disk, const std::string& path, std::vector<control::DeltaSpec> chain) {
+control::AttachSpec spec_of(const descriptor::Disk& disk, const std::string& path,
+                            std::vector<control::DeltaSpec> chain) {
   control::AttachSpec spec;
   spec.deltas = std::move(chain);
   spec.raw_cluster_sectors = disk.cluster_sectors;
@@ -61,7 +63,8 @@ struct Found {
 
 Result<std::uint64_t> balloon_bytes(const std::string& partition, const std::string& type) {
   // A journal that would need replaying is not replayed.
-  fs::DetachedMount mount = TRY(fs::DetachedMount::create(partition, type, type == "xfs" ? "norecovery" : "noload", true));
+  fs::DetachedMount mount =
+      TRY(fs::DetachedMount::create(partition, type, type == "xfs" ? "norecovery" : "noload", true));
   const auto balloon = TRY(fs::find_balloon(mount.directory()));
   return balloon ? balloon->size.value : 0;
 }
@@ -72,14 +75,16 @@ Result<Found> look_at(const Attached& attached, std::uint64_t size_sectors, std:
   std::uint64_t wanted = size_sectors * kSectorSize;
   if (attached.partition) {
     const auto range = TRY(fs::read_partition(attached.device));
-    const fs::PartitionRange planned = TRY(fs::plan_resized_partition(range->start, Sectors{size_sectors}, cluster_sectors));
+    const fs::PartitionRange planned =
+        TRY(fs::plan_resized_partition(range->start, Sectors{size_sectors}, cluster_sectors));
     if (*range != planned) return found;
     wanted = to_bytes(planned.length).value;
   }
   // An xfs may stay a little smaller than its partition.
   const std::uint64_t tolerance = facts.is_ext() ? facts.block_size : 64 * kMiB;
   const std::uint64_t have = facts.size().value;
-  found.right = have <= wanted && wanted - have < tolerance && TRY(balloon_bytes(attached.file_system(), facts.type)) == 0;
+  found.right = have <= wanted && wanted - have < tolerance &&
+                TRY(balloon_bytes(attached.file_system(), facts.type)) == 0;
   return found;
 }
 
@@ -103,17 +108,21 @@ Status empty_balloon(const std::string& partition) {
 }
 
 /// The partition for the new size; the kernel knows it, too.
-Result<Bytes> resize_partition(const Attached& attached, std::uint64_t size_sectors, std::uint32_t cluster_sectors) {
+Result<Bytes> resize_partition(const Attached& attached, std::uint64_t size_sectors,
+                               std::uint32_t cluster_sectors) {
   if (!attached.partition) return Bytes{size_sectors * kSectorSize};
-  const fs::PartitionRange range = TRY(fs::resize_gpt(attached.device, Sectors{size_sectors}, cluster_sectors));
+  const fs::PartitionRange range =
+      TRY(fs::resize_gpt(attached.device, Sectors{size_sectors}, cluster_sectors));
   TRY(fs::resize_kernel_partition(attached.device, range));
   return to_bytes(range.length);
 }
 
-Result<Bytes> planned_partition(const Attached& attached, std::uint64_t size_sectors, std::uint32_t cluster_sectors) {
+Result<Bytes> planned_partition(const Attached& attached, std::uint64_t size_sectors,
+                                std::uint32_t cluster_sectors) {
   if (!attached.partition) return Bytes{size_sectors * kSectorSize};
   const auto range = TRY(fs::read_partition(attached.device));
-  return to_bytes(TRY(fs::plan_resized_partition(range->start, Sectors{size_sectors}, cluster_sectors)).length);
+  return to_bytes(
+      TRY(fs::plan_resized_partition(range->start, Sectors{size_sectors}, cluster_sectors)).length);
 }
 
 /// All that is done inside, on a device that may be thrown away.
@@ -129,7 +138,8 @@ Status change_inside(const Job& job, const Attached& attached) {
   if (planned.value < have) {
     const std::uint64_t smallest = TRY(fs::minimum_ext_size(partition)).value;
     if (smallest > planned.value) {
-      return too_small(job.size_sectors, job.size_sectors + round_up((smallest - planned.value) / kSectorSize, cluster));
+      return too_small(job.size_sectors,
+                       job.size_sectors + round_up((smallest - planned.value) / kSectorSize, cluster));
     }
     TRY(fs::resize_unmounted_ext(partition, planned));
   }
@@ -162,12 +172,16 @@ Status grow_xfs(const Job& job) {
 Status refuse_impossible(const Job& job, const Found& found) {
   if (!job.shrinks()) return {};
   if (found.type == "xfs") {
-    return fail(ExitCode::Param, "An xfs can't be made smaller. Mount the disk and resize it then: a balloon takes the space, and the "
-                                 "image file becomes smaller");
+    return fail(
+        ExitCode::Param,
+        "An xfs can't be made smaller. Mount the disk and resize it then: a balloon takes the space, and the "
+        "image file becomes smaller");
   }
   if (job.disk.disk.images.size() > 1) {
-    return fail(ExitCode::Param, "A disk that has snapshots can't be made smaller while it is not attached: delete or merge the "
-                                 "snapshots first, or mount it and resize it then (by a balloon)");
+    return fail(
+        ExitCode::Param,
+        "A disk that has snapshots can't be made smaller while it is not attached: delete or merge the "
+        "snapshots first, or mount it and resize it then (by a balloon)");
   }
   return {};
 }
@@ -182,7 +196,9 @@ struct Rest {
   ProgressCallback progress = {};
 };
 
-bool top_is_raw(const descriptor::Disk& disk) { return disk.base_is_raw() && disk.images.size() == 1; }
+bool top_is_raw(const descriptor::Disk& disk) {
+  return disk.base_is_raw() && disk.images.size() == 1;
+}
 
 Status merge_overlay(const Rest& rest) {
   const std::string overlay = intent_file(rest.path, rest.intent.creates.front());
@@ -207,14 +223,16 @@ Status merge_overlay(const Rest& rest) {
 Status cut_disk(const Rest& rest) {
   const std::vector<control::DeltaSpec> chain = TRY(chain_deltas(rest.disk, rest.disk.top_uuid));
   const bool raw = top_is_raw(rest.disk);
-  image::Delta top = TRY(open_delta(chain.back().path, raw ? image::Kind::Raw : image::Kind::Ploop1,
-                                    {.allow_in_use = rest.resume, .writable = true, .raw_cluster_sectors = rest.disk.cluster_sectors}));
+  image::Delta top = TRY(open_delta(
+      chain.back().path, raw ? image::Kind::Raw : image::Kind::Ploop1,
+      {.allow_in_use = rest.resume, .writable = true, .raw_cluster_sectors = rest.disk.cluster_sectors}));
   if (raw) {
     TRY(image::resize_raw(top.file(), rest.size_sectors * kSectorSize, kSectorSize));
   } else {
     TRY(image::shrink_image(top, rest.size_sectors, {.drop_mapped = true}));
   }
-  const format::Header shape = TRY(format::make_header(rest.size_sectors, rest.disk.cluster_sectors, format::Version::V2));
+  const format::Header shape =
+      TRY(format::make_header(rest.size_sectors, rest.disk.cluster_sectors, format::Version::V2));
   rest.disk.size_sectors = rest.size_sectors;
   rest.disk.cylinders = shape.cylinders;
   rest.disk.heads = shape.heads;
@@ -238,7 +256,10 @@ Status complete(Rest rest) {
 Status work_above(const Job& job, const std::string& overlay) {
   std::vector<control::DeltaSpec> chain = job.chain;
   chain.push_back({overlay, control::ImageKind::Ploop1, false});
-  const Attached attached = TRY(attach(spec_of(job.disk.disk, job.disk.path, std::move(chain))));
+  control::AttachSpec spec = spec_of(job.disk.disk, job.disk.path, std::move(chain));
+  spec.on_enospc = control::OnEnospc::Fail;  // on a full host it has to end, not to wait; all that was
+                                             // written is thrown away
+  const Attached attached = TRY(attach(spec));
   Status done = change_inside(job, attached);
   Status detached = detach(attached.state);
   return done ? detached : done;
@@ -286,7 +307,8 @@ Result<Outcome> finish_resize(Interrupted& work) {
     TRY(remove_image(work.path, intent_file(work.path, work.intent.creates.front())));
     return Outcome::Undone;
   }
-  if (work.intent.phase != kMerge && work.intent.phase != kCut) return fail(ExitCode::Busy, "the note has an unknown phase");
+  if (work.intent.phase != kMerge && work.intent.phase != kCut)
+    return fail(ExitCode::Busy, "the note has an unknown phase");
   TRY(complete({work.path, work.disk, work.intent, *size, true, {}}));
   return Outcome::Finished;
 }

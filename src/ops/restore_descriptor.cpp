@@ -37,7 +37,8 @@ Result<std::uint32_t> raw_cluster(std::uint64_t sectors, const RestoreOptions& o
 
 Result<Facts> raw_facts(const std::string& image, const RestoreOptions& options) {
   // Its header would become the disk's first sectors, and the first write would destroy the table.
-  if (read_header(image)) return fail(ExitCode::Param, options.image + " is a ploop1 image, not a raw one: leave out -f raw");
+  if (read_header(image))
+    return fail(ExitCode::Param, options.image + " is a ploop1 image, not a raw one: leave out -f raw");
   const auto file = TRY(io::PosixFile::open(image, {}));
   const std::uint64_t bytes = TRY(io::file_size(*file));
   if (bytes == 0 || bytes % kSectorSize != 0) {
@@ -54,7 +55,8 @@ Status restore_descriptor(const RestoreOptions& options) {
   const std::string path = (directory == "/" ? "" : directory) + "/" + std::string(descriptor::kFileName);
   const descriptor::DescriptorLock lock = TRY(descriptor::DescriptorLock::acquire(path));
   struct stat info {};
-  if (::lstat(path.c_str(), &info) == 0) return fail(errno_error(ExitCode::Param, EEXIST, "Can't create " + path));
+  if (::lstat(path.c_str(), &info) == 0)
+    return fail(errno_error(ExitCode::Param, EEXIST, "Can't create " + path));
   const std::string image = TRY(canonical_path(options.image, ExitCode::Open));
   const Facts facts = options.raw ? TRY(raw_facts(image, options)) : TRY(ploop1_facts(image));
   descriptor::NewDisk p;

@@ -1,5 +1,5 @@
-// `restore-descriptor`: a new descriptor for a single image that has lost its own, or that came from elsewhere. The
-// image itself is not touched.
+// `restore-descriptor`: a new descriptor for a single image that has lost its own, or that came from
+// elsewhere. The image itself is not touched.
 #pragma once
 
 #include <cstdint>
@@ -14,10 +14,12 @@ struct RestoreOptions {
   std::string directory;  ///< where the descriptor goes
   std::string image;
   bool raw = false;
-  std::optional<std::uint32_t> cluster_sectors;  ///< raw only; nothing takes the largest that divides the file
+  std::optional<std::uint32_t>
+      cluster_sectors;  ///< raw only; nothing takes the largest that divides the file
 };
 
-/// ExitCode::Param when there is a descriptor or a raw image does not fit, Open when the image can't be understood.
+/// ExitCode::Param when there is a descriptor or a raw image does not fit, Open when the image can't be
+/// understood.
 Status restore_descriptor(const RestoreOptions& options);
 
 }  // namespace ploop::ops

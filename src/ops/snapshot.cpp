@@ -11,6 +11,7 @@
 #include "descriptor/image_path.hpp"
 #include "descriptor/tree_edit.hpp"
 #include "ops/cancel.hpp"
+#include "ops/image_files.hpp"
 #include "ops/live_chain.hpp"
 #include "ops/new_delta.hpp"
 #include "ops/prepare.hpp"
@@ -24,14 +25,30 @@ Result<format::Header> shape_of_device(const DeviceState& device) {
                              device.version == 1 ? format::Version::V1 : format::Version::V2);
 }
 
+/// A running disk does not miss the names of its files; the descriptor that a snapshot stores would.
+Status refuse_missing(const descriptor::Disk& disk, const DiskUse& use) {
+  for (const std::string& file : TRY(disk.chain(disk.top_uuid))) {
+    if (file_id(file)) continue;
+    const std::string owner =
+        use.running ? device_name(*use.running) + " still has it, but after that the disk can't be used" : "";
+    return fail(errno_error(
+        ExitCode::Open, errno,
+        "Can't snapshot a disk that misses an image, " + file + (owner.empty() ? "" : " (" + owner + ")")));
+  }
+  return {};
+}
+
 /// What the new top must be like. Of a stopped disk: a top that a crash left marked is repaired first, and
 /// one that somebody else works on is refused.
 Result<format::Header> shape_of_top(const descriptor::Disk& disk, const DiskUse& use) {
+  TRY(refuse_missing(disk, use));
   if (use.running) return shape_of_device(*use.running);
   const std::string path = TRY(descriptor::image_path(disk.directory, descriptor::top_image(disk).file));
   control::DeltaSpec top{path, control::ImageKind::Ploop1, false};
   if (disk.base_is_raw() && disk.images.size() == 1) top.kind = control::ImageKind::Raw;
   TRY(repair_chain({top}, true));
+  // A device that is not known here may write to it, also to one that carries no mark.
+  TRY(open_image_file(path, false));
   return shape_above(disk, disk.top_uuid);
 }
 

@@ -6,6 +6,7 @@
 #include "fs/usage.hpp"
 #include "ops/cancel.hpp"
 #include "ops/disk_use.hpp"
+#include "ops/image_files.hpp"
 #include "ops/new_delta.hpp"
 #include "ops/snapshot_merge.hpp"
 #include "ops/snapshot_switch.hpp"
@@ -24,6 +25,7 @@ std::string request_of(const std::string& uuid) {
 /// Stores a descriptor that does not name `file` any more, then removes the file.
 Status store_and_remove(Locked& locked, descriptor::Disk next, const std::string& uuid,
                         const std::string& file) {
+  const auto claimed = TRY(claim_image(locked.disk, file));
   Intent intent{.op = "snapshot-delete", .uuid = uuid, .parameters = {{kRequest, request_of(uuid)}}};
   intent.consumes.push_back(TRY(intent_name(locked.path, file)));
   TRY(write_intent(locked.path, intent));

@@ -13,6 +13,7 @@ using descriptor::SnapshotRow;
 using descriptor::SnapshotRowOptions;
 
 /// All errors are ExitCode::Create (1), as always.
-Result<std::vector<SnapshotRow>> snapshot_list(const std::string& descriptor, const SnapshotRowOptions& options);
+Result<std::vector<SnapshotRow>> snapshot_list(const std::string& descriptor,
+                                               const SnapshotRowOptions& options);
 
 }  // namespace ploop::ops

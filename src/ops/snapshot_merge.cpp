@@ -161,7 +161,8 @@ Status run_top(const Work& work, const Step& step, const DeviceState& device, Ro
   TRY(wait_until_idle(client, device, "MERGE"));
   log(LogLevel::Detail, "Opening delta {}", files.back());
   log(LogLevel::Progress, "Merging top delta");
-  Status merged = client.merge_top(device.deltas, TRY(commit_point(work.path)), step.progress, cancel_requested);
+  Status merged =
+      client.merge_top(device.deltas, TRY(commit_point(work.path)), step.progress, cancel_requested);
   if (!merged && !TRY(took_place(work.path, files.front(), false))) {
     const auto state = client.maintenance();
     if (state && state->name != "MERGE" && !step.resume) return merged;
@@ -185,7 +186,8 @@ Status run_step(Work work, const Step& step, Place place, const DiskUse& use) {
   if (!step.resume)
     rollback.add([&] { ignore(remove_intent(work.path), "the first error is the one to report"); });
   if (!step.new_file.empty()) {
-    rollback.add([&] { ignore(remove_image(work.path, step.new_file), "the first error is the one to report"); });
+    rollback.add(
+        [&] { ignore(remove_image(work.path, step.new_file), "the first error is the one to report"); });
   }
   rollback.add([&] { ignore(unstage_descriptor(work.path), "the first error is the one to report"); });
   TRY(stage_descriptor(next, work.path));

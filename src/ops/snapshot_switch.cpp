@@ -7,6 +7,7 @@
 #include "fs/usage.hpp"
 #include "ops/cancel.hpp"
 #include "ops/disk_use.hpp"
+#include "ops/image_files.hpp"
 #include "ops/new_delta.hpp"
 
 namespace ploop::ops {
@@ -16,6 +17,7 @@ Status exchange_top(descriptor::Locked& locked, const std::string& op, const std
   const std::string file = descriptor::new_delta_file(locked.disk);
   descriptor::Disk next = locked.disk;
   const std::string old = descriptor::switch_top(next, uuid, file);
+  const auto claimed = TRY(claim_image(locked.disk, old));
   // The snapshot may be older than the last change of the disk's size.
   next.size_sectors = shape.size_sectors;
   next.cylinders = shape.cylinders;

@@ -29,7 +29,8 @@ std::string space_advice(const control::DeviceState& device) {
          " lies on is full; writes go on as soon as there is room";
 }
 
-SpaceWatch::SpaceWatch(control::DeviceState device) : device_(std::move(device)), thread_([this] { watch(); }) {}
+SpaceWatch::SpaceWatch(control::DeviceState device)
+    : device_(std::move(device)), thread_([this] { watch(); }) {}
 
 SpaceWatch::~SpaceWatch() {
   {

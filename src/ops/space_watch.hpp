@@ -1,5 +1,5 @@
-// Devices that wait for space: the host's file system is full, and a write that needs a cluster is not answered until there is room.
-// Whoever waits for such a device, in the kernel most of all, is told why.
+// Devices that wait for space: the host's file system is full, and a write that needs a cluster is not
+// answered until there is room. Whoever waits for such a device, in the kernel most of all, is told why.
 #pragma once
 
 #include <condition_variable>
@@ -11,14 +11,15 @@
 
 namespace ploop::ops {
 
-/// Whether the device waits for space right now. Asks its daemon, for half a second at most; false also for one that does not answer
-/// or that the caller may not ask.
+/// Whether the device waits for space right now. Asks its daemon, for half a second at most; false also for
+/// one that does not answer or that the caller may not ask.
 bool waits_for_space(const control::DeviceState& device);
 
 /// "/dev/ploop0 waits for space: ...", what is wrong and what to do.
 std::string space_advice(const control::DeviceState& device);
 
-/// While it lives, a thread looks every second whether the device waits for space, and says so once, as an error.
+/// While it lives, a thread looks every second whether the device waits for space, and says so once, as an
+/// error.
 class SpaceWatch {
  public:
   explicit SpaceWatch(control::DeviceState device);

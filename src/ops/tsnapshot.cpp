@@ -31,7 +31,7 @@ Result<MountResult> tsnapshot(const TsnapshotOptions& options) {
   const CleanupSection section;
   TRY(drop_surplus(opened));
   const DiskUse use = TRY(disk_use(opened.disk, opened.path));
-  if (with_component(use.others, mount.component)) {
+  if (with_component(TRY(if_visible(devices_of(opened.disk, opened.path))), mount.component)) {
     return fail(ExitCode::Mount,
                 "There is a device with the component " + mount.component + " already: unmount it first");
   }

@@ -49,12 +49,18 @@ Result<Target> find_by_image(const std::string& image, const std::string& compon
 
 Result<Target> find_by_descriptor(const descriptor::Locked& locked, const std::string& component) {
   auto device = with_component(TRY(devices_of(locked.disk, locked.path)), component);
-  if (!device) return fail(ExitCode::NotMounted, "Image " + locked.disk.first_image().file + " is not mounted");
+  if (!device)
+    return fail(ExitCode::NotMounted, "Image " + locked.disk.first_image().file + " is not mounted");
   return Target{*std::move(device), "", component.empty() ? locked.disk.directory : ""};
 }
 
-/// Unmounts one file system and gives its last usage; further mounts of it keep the device busy, which is better said
-/// at once.
+Result<bool> is_mounted_at(const DeviceState& device, const std::string& directory) {
+  const std::vector<fs::MountPoint> mounts = TRY(mounts_of(device));
+  return std::ranges::any_of(mounts, [&](const fs::MountPoint& m) { return m.directory == directory; });
+}
+
+/// Unmounts one file system and gives its last usage; further mounts of it keep the device busy, which is
+/// better said at once.
 Result<std::optional<fs::Usage>> unmount_one(const Target& target) {
   const std::vector<fs::MountPoint> mounts = TRY(mounts_of(target.device));
   if (mounts.empty()) return std::nullopt;
@@ -62,8 +68,11 @@ Result<std::optional<fs::Usage>> unmount_one(const Target& target) {
     return target.mount_point.empty() ? fs::is_on_top(m) : m.directory == target.mount_point;
   });
   const fs::MountPoint& mount = wanted == mounts.end() ? mounts.front() : *wanted;
-  const auto usage = fs::is_on_top(mount) ? fs::read_usage(mount.directory) : fail(ExitCode::Stat, mount.directory);
+  const auto usage =
+      fs::is_on_top(mount) ? fs::read_usage(mount.directory) : fail(ExitCode::Stat, mount.directory);
   Status unmounted = fs::unmount_filesystem(mount);
+  if (!unmounted && !TRY(is_mounted_at(target.device, mount.directory)))
+    unmounted = {};  // another command was faster
   if (!unmounted) {
     Error error = std::move(unmounted).error();
     if (error.sys_errno == EBUSY) error.code = ExitCode::UmountBusy;
@@ -72,12 +81,14 @@ Result<std::optional<fs::Usage>> unmount_one(const Target& target) {
   const std::vector<fs::MountPoint> rest = TRY(mounts_of(target.device));
   if (rest.empty()) return usage ? std::optional(*usage) : std::nullopt;
   std::string where;
-  for (const fs::MountPoint& m : rest) where += " " + m.directory;
+  for (const fs::MountPoint& m : rest)
+    where += " " + m.directory;
   return fail(ExitCode::DeviceIoctl,
               device_name(target.device) + " is still mounted at" + where + ": unmount that, then repeat");
 }
 
-/// Nothing here is undone on failure, so a signal may end it at any point: the next umount goes on from there.
+/// Nothing here is undone on failure, so a signal may end it at any point: the next umount goes on from
+/// there.
 Status take_down(const Target& target) {
   const SpaceWatch watch(target.device);
   const std::optional<fs::Usage> usage = TRY(unmount_one(target));
@@ -105,16 +116,21 @@ Status umount(const UmountOptions& options) {
   }
   if (!descriptor::is_descriptor_name(options.target)) {
     auto target = find_by_image(options.target, options.component);
-    if (!target && TRY(clear_dead_disk(options.target, ""))) return {};
+    const NamedFile base(options.target);
+    const auto is_wanted = [&](const DeviceState& d) {
+      return !d.deltas.empty() && is_level(d.deltas.front(), base);
+    };
+    if (!target && TRY(clear_dead_disk(is_wanted))) return {};
     return take_down(TRY(std::move(target)));
   }
   const descriptor::Locked locked = TRY(open_disk(options.target, {.recovery = Recovery::BestEffort}));
   auto found = find_by_descriptor(locked, options.component);
-  if (!found && TRY(clear_dead_disk(base_path(locked.disk), locked.path))) return {};
+  const DiskNames names(locked.disk, locked.path);
+  if (!found && TRY(clear_dead_disk([&](const DeviceState& d) { return names.has(d); }))) return {};
   const Target target = TRY(std::move(found));
   TRY(take_down(target));
-  // Left by a command that mounted the disk for itself and was killed; one with content is somebody else's. The name comes
-  // from the device: the descriptor's may lead anywhere.
+  // Left by a command that mounted the disk for itself and was killed; one with content is somebody else's.
+  // The name comes from the device: the descriptor's may lead anywhere.
   if (!target.device.deltas.empty()) ::rmdir((target.device.deltas.front().path + ".mnt").c_str());
   return {};
 }

@@ -15,9 +15,9 @@ struct UmountOptions {
   std::string component;  ///< which device of the target
 };
 
-/// ExitCode::Device, Param, NotMounted, Param when there is no such device (by device, directory, descriptor, image);
-/// UmountBusy or Umount when the file system stays mounted (the device keeps running); DeviceIoctl when something
-/// else holds the device.
+/// ExitCode::Device, Param, NotMounted, Param when there is no such device (by device, directory, descriptor,
+/// image); UmountBusy or Umount when the file system stays mounted (the device keeps running); DeviceIoctl
+/// when something else holds the device.
 Status umount(const UmountOptions& options);
 
 }  // namespace ploop::ops

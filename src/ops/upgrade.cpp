@@ -17,7 +17,8 @@ Result<std::vector<DeviceState>> devices_of_target(const std::string& target) {
   const std::string path = TRY(descriptor::resolve(target));
   const descriptor::Disk disk = TRY(descriptor::load(path));
   std::vector<DeviceState> devices = TRY(devices_of(disk, path));
-  if (devices.empty()) return fail(ExitCode::NotMounted, "Image " + disk.first_image().file + " is not mounted");
+  if (devices.empty())
+    return fail(ExitCode::NotMounted, "Image " + disk.first_image().file + " is not mounted");
   return devices;
 }
 
@@ -26,7 +27,8 @@ Result<std::vector<DeviceState>> chosen(const UpgradeOptions& options) {
   std::vector<DeviceState> all;
   for (const std::string& target : options.targets) {
     for (DeviceState& device : TRY(devices_of_target(target))) {
-      const bool known = std::ranges::any_of(all, [&](const DeviceState& d) { return d.number == device.number; });
+      const bool known =
+          std::ranges::any_of(all, [&](const DeviceState& d) { return d.number == device.number; });
       if (!known) all.push_back(std::move(device));
     }
   }
@@ -36,7 +38,8 @@ Result<std::vector<DeviceState>> chosen(const UpgradeOptions& options) {
 Result<control::UpgradeResult> upgrade_one(const DeviceState& device, const std::string& program) {
   Result<control::Client> client = control::Client::connect_admin(device.number);
   if (!client) {
-    if (client.error().sys_errno != ENOENT) return fail(std::move(client).error());
+    if (client.error().sys_errno != ENOENT || client.error().code == ExitCode::Device)
+      return fail(std::move(client).error());
     return fail(ExitCode::Param, "The daemon is too old to be upgraded; unmount and mount the disk");
   }
   return client->upgrade(program);

@@ -16,12 +16,13 @@ struct UpgradeOptions {
 };
 
 struct UpgradeOutcome {
-  std::string device;                      ///< /dev/ploopN
-  Result<control::UpgradeResult> result;   ///< versions before and after, or why it was not possible; the device works on either way
+  std::string device;  ///< /dev/ploopN
+  Result<control::UpgradeResult>
+      result;  ///< versions before and after, or why it was not possible; the device works on either way
 };
 
-/// One device after the other, also after a failure. An error when it is unknown what to upgrade, or with what: ExitCode::Device,
-/// NotMounted, Param, System.
+/// One device after the other, also after a failure. An error when it is unknown what to upgrade, or with
+/// what: ExitCode::Device, NotMounted, Param, System.
 Result<std::vector<UpgradeOutcome>> upgrade(const UpgradeOptions& options);
 
 }  // namespace ploop::ops

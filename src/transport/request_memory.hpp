@@ -1,5 +1,5 @@
-// The memory in which a pump keeps its requests: taken once, in memory from the first byte on, and never given to swap, because the device
-// may be where the kernel wants to write pages in order to free some.
+// The memory in which a pump keeps its requests: taken once, in memory from the first byte on, and never
+// given to swap, because the device may be where the kernel wants to write pages in order to free some.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,8 @@ class RequestMemory {
   /// Page-aligned, populated and, where the limits allow it, locked. ExitCode::Malloc.
   static Result<RequestMemory> take(std::size_t bytes);
   RequestMemory() = default;
-  RequestMemory(RequestMemory&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(other.size_) {}
+  RequestMemory(RequestMemory&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), size_(other.size_) {}
   RequestMemory& operator=(RequestMemory&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);

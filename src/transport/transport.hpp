@@ -1,5 +1,5 @@
-// What the worker needs of a way to reach the kernel's block layer. Each transport turns the requests of one kernel interface
-// into engine requests; none of them knows clusters.
+// What the worker needs of a way to reach the kernel's block layer. Each transport turns the requests of one
+// kernel interface into engine requests; none of them knows clusters.
 #pragma once
 
 #include <cstdint>
@@ -20,17 +20,19 @@ struct TransportInfo {
 class Transport {
  public:
   virtual ~Transport() = default;
-  /// Waits for the kernel's first message and answers it. ExitCode::Device when it does not come or asks for what we lack.
+  /// Waits for the kernel's first message and answers it. ExitCode::Device when it does not come or asks for
+  /// what we lack.
   virtual Status greet() = 0;
-  /// Instead of greet(), when the kernel was greeted by a predecessor that is gone, its I/O included: asks for everything that was
-  /// in flight again. ExitCode::Device.
+  /// Instead of greet(), when the kernel was greeted by a predecessor that is gone, its I/O included: asks
+  /// for everything that was in flight again. ExitCode::Device.
   virtual Status take_over() = 0;
   [[nodiscard]] virtual TransportInfo info() const = 0;
-  /// Serves requests until the kernel says that the device is gone, then returns; no request is in flight then. Fails with
-  /// ExitCode::DeviceIoctl when the connection breaks in another way.
+  /// Serves requests until the kernel says that the device is gone, then returns; no request is in flight
+  /// then. Fails with ExitCode::DeviceIoctl when the connection breaks in another way.
   virtual Status run() = 0;
-  /// Takes no more requests: what comes from now on waits in the kernel for a successor. run() returns when those in progress are
-  /// answered, and retired() is true then. False: this transport can't, and nothing has changed.
+  /// Takes no more requests: what comes from now on waits in the kernel for a successor. run() returns when
+  /// those in progress are answered, and retired() is true then. False: this transport can't, and nothing has
+  /// changed.
   virtual bool retire() { return false; }
   /// Takes requests again, if run() has not returned yet.
   virtual void stay() {}

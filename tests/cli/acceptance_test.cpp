@@ -177,7 +177,8 @@ TEST(AcceptanceMark, ConvertRefusesAMarkedImageAndLeavesEverything) {
   set_mark(disk.top_file(), format::kInUseMark);
   const std::string before = disk.state();
   for (const char* how : {"-v", "-f"}) {
-    const ProcessResult result = disk.box().ploop({"convert", how, how[1] == 'v' ? "1" : "raw", "DiskDescriptor.xml"});
+    const ProcessResult result =
+        disk.box().ploop({"convert", how, how[1] == 'v' ? "1" : "raw", "DiskDescriptor.xml"});
     EXPECT_EQ(result.status, 4) << result.err;
     EXPECT_NE(result.err.find("in use"), std::string::npos) << result.err;
     EXPECT_EQ(disk.state(), before);

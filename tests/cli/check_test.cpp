@@ -1,4 +1,5 @@
-// check on images with one damage each: status, words, and that the file is repaired or untouched as it should be.
+// check on images with one damage each: status, words, and that the file is repaired or untouched as it
+// should be.
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -26,7 +27,9 @@ struct CheckRow {
   std::string says;  ///< part of stdout or stderr
   bool changes;
 };
-void PrintTo(const CheckRow& row, std::ostream* out) { *out << row.name; }
+void PrintTo(const CheckRow& row, std::ostream* out) {
+  *out << row.name;
+}
 
 class CheckImage : public testing::TestWithParam<CheckRow> {};
 
@@ -46,17 +49,31 @@ TEST_P(CheckImage, AnswersAndTouchesOnlyWhatItMay) {
 }
 
 void none(ImageBuilder&) {}
-void dirty(ImageBuilder& i) { i.header.in_use = format::kInUseMark; }
+void dirty(ImageBuilder& i) {
+  i.header.in_use = format::kInUseMark;
+}
 void dirty_with_tail(ImageBuilder& i) {
   dirty(i);
   i.file_clusters += 2;
 }
-void behind_end(ImageBuilder& i) { i.slots[5] = 0x1000; }
-void twice(ImageBuilder& i) { i.slots[9] = i.slots[3]; }
-void in_header(ImageBuilder& i) { i.slots[5] = 0xffffffff; }
-void bad_signature(ImageBuilder& i) { i.signature = "NotAnImageAtAll!"; }
-void bad_cluster(ImageBuilder& i) { i.header.cluster_sectors = 100; }
-void bad_first_block(ImageBuilder& i) { i.header.first_block_sectors = 1; }
+void behind_end(ImageBuilder& i) {
+  i.slots[5] = 0x1000;
+}
+void twice(ImageBuilder& i) {
+  i.slots[9] = i.slots[3];
+}
+void in_header(ImageBuilder& i) {
+  i.slots[5] = 0xffffffff;
+}
+void bad_signature(ImageBuilder& i) {
+  i.signature = "NotAnImageAtAll!";
+}
+void bad_cluster(ImageBuilder& i) {
+  i.header.cluster_sectors = 100;
+}
+void bad_first_block(ImageBuilder& i) {
+  i.header.first_block_sectors = 1;
+}
 void converting(ImageBuilder& i) {
   dirty(i);
   i.header.flags |= format::kFlagConverting;
@@ -64,26 +81,25 @@ void converting(ImageBuilder& i) {
 
 INSTANTIATE_TEST_SUITE_P(
     Cli, CheckImage,
-    testing::Values(
-        CheckRow{"clean", none, {}, 0, "Image is clean, check is skipped", false},
-        CheckRow{"clean_silent", none, {"-s"}, 0, "", false},
-        CheckRow{"clean_forced", none, {"-f", "-c"}, 0, "", false},
-        CheckRow{"clean_read_only", none, {"-f", "-r"}, 0, "", false},
-        CheckRow{"dirty", dirty, {}, 37, "Dirty flag is set", false},
-        CheckRow{"dirty_dropped", dirty, {"-d"}, 0, "Dirty flag is set", true},
-        CheckRow{"dirty_dropped_long", dirty, {"--drop-inuse"}, 0, "", true},
-        CheckRow{"dirty_read_only", dirty, {"-d", "-r"}, 7, "ro image", false},
-        CheckRow{"tail", dirty_with_tail, {"-d"}, 0, "Trimming tail", true},
-        CheckRow{"tail_read_only", dirty_with_tail, {"-r"}, 37, "trim tail", false},
-        CheckRow{"behind_end", behind_end, {"-f"}, 11, "beyond EOF", false},
-        CheckRow{"behind_end_hard", behind_end, {"-F"}, 0, "Fixed", true},
-        CheckRow{"behind_end_hard_read_only", behind_end, {"-F", "-r"}, 11, "beyond EOF", false},
-        CheckRow{"twice", twice, {"-f", "-c"}, 11, "is used more than once", false},
-        CheckRow{"reserved_slot", in_header, {"-f"}, 11, "", false},
-        CheckRow{"signature", bad_signature, {}, 11, "Wrong signature", false},
-        CheckRow{"cluster_size", bad_cluster, {}, 11, "cluster size", false},
-        CheckRow{"first_block", bad_first_block, {}, 11, "first block offset", false},
-        CheckRow{"converting", converting, {}, 17, "changing version", false}),
+    testing::Values(CheckRow{"clean", none, {}, 0, "Image is clean, check is skipped", false},
+                    CheckRow{"clean_silent", none, {"-s"}, 0, "", false},
+                    CheckRow{"clean_forced", none, {"-f", "-c"}, 0, "", false},
+                    CheckRow{"clean_read_only", none, {"-f", "-r"}, 0, "", false},
+                    CheckRow{"dirty", dirty, {}, 37, "Dirty flag is set", false},
+                    CheckRow{"dirty_dropped", dirty, {"-d"}, 0, "Dirty flag is set", true},
+                    CheckRow{"dirty_dropped_long", dirty, {"--drop-inuse"}, 0, "", true},
+                    CheckRow{"dirty_read_only", dirty, {"-d", "-r"}, 7, "ro image", false},
+                    CheckRow{"tail", dirty_with_tail, {"-d"}, 0, "Trimming tail", true},
+                    CheckRow{"tail_read_only", dirty_with_tail, {"-r"}, 37, "trim tail", false},
+                    CheckRow{"behind_end", behind_end, {"-f"}, 11, "beyond EOF", false},
+                    CheckRow{"behind_end_hard", behind_end, {"-F"}, 0, "Fixed", true},
+                    CheckRow{"behind_end_hard_read_only", behind_end, {"-F", "-r"}, 11, "beyond EOF", false},
+                    CheckRow{"twice", twice, {"-f", "-c"}, 11, "is used more than once", false},
+                    CheckRow{"reserved_slot", in_header, {"-f"}, 11, "", false},
+                    CheckRow{"signature", bad_signature, {}, 11, "Wrong signature", false},
+                    CheckRow{"cluster_size", bad_cluster, {}, 11, "cluster size", false},
+                    CheckRow{"first_block", bad_first_block, {}, 11, "first block offset", false},
+                    CheckRow{"converting", converting, {}, 17, "changing version", false}),
     [](const auto& test) { return test.param.name; });
 
 TEST(Check, RepairedImageIsCleanAtTheNextLook) {
@@ -184,7 +200,8 @@ TEST_F(CheckDisk, ReadOnlyIsHonouredOtherOptionsAreNot) {
   EXPECT_EQ(slurp(box_ / "top.hdd"), before);
   const ProcessResult forced = box_.ploop({"check", "-f", "DiskDescriptor.xml"});
   EXPECT_EQ(forced.status, 0);
-  EXPECT_NE(forced.err.find("WARNING: options are ignored for DiskDescriptor.xml form\n"), std::string::npos) << forced.err;
+  EXPECT_NE(forced.err.find("WARNING: options are ignored for DiskDescriptor.xml form\n"), std::string::npos)
+      << forced.err;
 }
 
 TEST_F(CheckDisk, OnlyTheAskedChainIsLookedAt) {
@@ -192,7 +209,8 @@ TEST_F(CheckDisk, OnlyTheAskedChainIsLookedAt) {
   const std::string before = slurp(box_ / "top.hdd");
   EXPECT_EQ(box_.ploop({"check", "-u", kLower, "DiskDescriptor.xml"}).status, 0);
   EXPECT_EQ(slurp(box_ / "top.hdd"), before);
-  EXPECT_EQ(box_.ploop({"check", "-u", "{99999999-1111-1111-1111-111111111111}", "DiskDescriptor.xml"}).status, 39);
+  EXPECT_EQ(
+      box_.ploop({"check", "-u", "{99999999-1111-1111-1111-111111111111}", "DiskDescriptor.xml"}).status, 39);
 }
 
 TEST_F(CheckDisk, DamagedImageKeepsItsStatus) {

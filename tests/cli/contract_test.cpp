@@ -21,7 +21,9 @@ struct CommandCase {
   std::string name;
   int missing_operand;  ///< exit status without operands
 };
-void PrintTo(const CommandCase& c, std::ostream* out) { *out << c.name; }
+void PrintTo(const CommandCase& c, std::ostream* out) {
+  *out << c.name;
+}
 
 class EveryCommand : public testing::TestWithParam<CommandCase> {
  protected:
@@ -42,12 +44,11 @@ std::vector<CommandCase> all_commands() {
   return cases;
 }
 
-INSTANTIATE_TEST_SUITE_P(Cli, EveryCommand, ValuesIn(all_commands()),
-                         [](const auto& test) {
-                           std::string name = test.param.name;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(Cli, EveryCommand, ValuesIn(all_commands()), [](const auto& test) {
+  std::string name = test.param.name;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+});
 
 TEST_P(EveryCommand, ExplainsItselfOnStdout) {
   for (const char* option : {"--help", "-h", "--hel"}) {
@@ -62,7 +63,8 @@ TEST_P(EveryCommand, ExplainsItselfOnStdout) {
 TEST_P(EveryCommand, RefusesAnUnknownOption) {
   const ProcessResult result = box_.ploop({GetParam().name, "-Z"});
   EXPECT_EQ(result.status, GetParam().missing_operand == 1 ? 1 : 38);
-  EXPECT_TRUE(result.err.starts_with(std::string(GetParam().name) + ": invalid option -- 'Z'\nUsage: ploop ")) << result.err;
+  EXPECT_TRUE(result.err.starts_with(std::string(GetParam().name) + ": invalid option -- 'Z'\nUsage: ploop "))
+      << result.err;
   EXPECT_EQ(result.out, "");
 }
 
@@ -83,9 +85,32 @@ TEST_P(EveryCommand, IsSilentAtTheLowestVerbosity) {
 
 TEST(Program, NamesTheCommandsOfTheOriginal) {
   const std::string summary = run({PLOOP_BINARY, "--help"}).out;
-  for (const char* name : {"init", "mount", "umount", "start", "stop", "clear", "delete", "snapshot", "tsnapshot",
-                           "snapshot-switch", "snapshot-delete", "snapshot-merge", "snapshot-list", "getdev", "convert",
-                           "info", "list", "check", "resize", "grow", "merge", "stat", "copy", "replace", "balloon", "restore-descriptor"}) {
+  for (const char* name : {"init",
+                           "mount",
+                           "umount",
+                           "start",
+                           "stop",
+                           "clear",
+                           "delete",
+                           "snapshot",
+                           "tsnapshot",
+                           "snapshot-switch",
+                           "snapshot-delete",
+                           "snapshot-merge",
+                           "snapshot-list",
+                           "getdev",
+                           "convert",
+                           "info",
+                           "list",
+                           "check",
+                           "resize",
+                           "grow",
+                           "merge",
+                           "stat",
+                           "copy",
+                           "replace",
+                           "balloon",
+                           "restore-descriptor"}) {
     EXPECT_NE(summary.find(std::string("\n  ") + name + " "), std::string::npos) << name;
   }
 }
@@ -125,8 +150,8 @@ TEST(Program, RunsPloopCommandFromPath) {
   const Sandbox box;
   write_text(box / "ploop-frobnicate", "#!/bin/sh\necho \"$# $1 $2\"\nexit 7\n");
   ASSERT_EQ(run({"/bin/chmod", "+x", box / "ploop-frobnicate"}).status, 0);
-  const ProcessResult result =
-      box.ploop({"-v4", "frobnicate", "-x", "a b"}, {.environment = {{"PATH", box.dir().path() + ":/bin:/usr/bin"}}});
+  const ProcessResult result = box.ploop({"-v4", "frobnicate", "-x", "a b"},
+                                         {.environment = {{"PATH", box.dir().path() + ":/bin:/usr/bin"}}});
   EXPECT_EQ(result.status, 7);
   EXPECT_EQ(result.out, "2 -x a b\n");
 }
@@ -135,7 +160,8 @@ TEST(Program, OldNameOfCheckWarns) {
   const Sandbox box;
   const ProcessResult result = box.ploop({"fsck", "missing.hdd"});
   EXPECT_EQ(result.status, 4);
-  EXPECT_TRUE(result.err.starts_with("WARNING: ploop fsck command is obsoleted, please use ploop check\n")) << result.err;
+  EXPECT_TRUE(result.err.starts_with("WARNING: ploop fsck command is obsoleted, please use ploop check\n"))
+      << result.err;
 }
 
 TEST(Program, ListsNothingWithoutDevices) {
@@ -149,7 +175,8 @@ TEST(Program, WorksWithoutStandardDescriptors) {
   const Sandbox box;
   const ProcessResult result = box.ploop({"init", "-s", "10m", "-t", "none", "i.hdd"}, {.closed = {0, 1, 2}});
   EXPECT_EQ(result.status, 0);
-  EXPECT_EQ(slurp(box / "i.hdd").substr(0, 16), "WithouFreSpacExt") << "messages must not end up in the image";
+  EXPECT_EQ(slurp(box / "i.hdd").substr(0, 16), "WithouFreSpacExt")
+      << "messages must not end up in the image";
 }
 
 TEST(Program, OutputThatCannotBeWrittenIsAnError) {
@@ -157,7 +184,10 @@ TEST(Program, OutputThatCannotBeWrittenIsAnError) {
   const std::string ploop = PLOOP_BINARY;
   EXPECT_EQ(run({"/bin/sh", "-c", "exec '" + ploop + "' --help >/dev/full"}).status, 7);
   ASSERT_EQ(box.ploop({"init", "-s10m", "-tnone", "i.hdd"}).status, 0);
-  EXPECT_EQ(run({"/bin/sh", "-c", "exec '" + ploop + "' snapshot-list '" + (box / "DiskDescriptor.xml") + "' >/dev/full"}).status, 7);
+  EXPECT_EQ(run({"/bin/sh", "-c",
+                 "exec '" + ploop + "' snapshot-list '" + (box / "DiskDescriptor.xml") + "' >/dev/full"})
+                .status,
+            7);
 }
 
 TEST(Program, SignalEndsACommandThatOnlyWaits) {
@@ -165,8 +195,8 @@ TEST(Program, SignalEndsACommandThatOnlyWaits) {
   ASSERT_EQ(box.ploop({"init", "-s10m", "-tnone", "i.hdd"}).status, 0);
   const int lock = ::open((box / "DiskDescriptor.xml.lck").c_str(), O_RDWR | O_CLOEXEC);
   ASSERT_EQ(::flock(lock, LOCK_EX), 0);
-  const ProcessResult result =
-      box.ploop({"check", "DiskDescriptor.xml"}, {.signal = SIGTERM, .signal_after = std::chrono::milliseconds(300)});
+  const ProcessResult result = box.ploop({"check", "DiskDescriptor.xml"},
+                                         {.signal = SIGTERM, .signal_after = std::chrono::milliseconds(300)});
   ::close(lock);
   EXPECT_EQ(result.status, 128 + SIGTERM);
   EXPECT_EQ(result.out, "Cancelling...\n");
@@ -177,8 +207,11 @@ TEST(Program, LevelsDecideWhatIsPrinted) {
   const std::string add = "Adding snapshot {5fbaabe3-6958-40ff-92a7-860e329aab41}\n";
   const std::string create = "Creating delta i.hdd bs=2048 size=20480 sectors v2\n";
   const std::string store = "Storing DiskDescriptor.xml\n";
-  const std::vector<std::pair<std::string, std::string>> rows = {
-      {"-v-2", ""}, {"-v-1", ""}, {"-v0", create + store}, {"-v2", create + store}, {"-v3", create + add + store}};
+  const std::vector<std::pair<std::string, std::string>> rows = {{"-v-2", ""},
+                                                                 {"-v-1", ""},
+                                                                 {"-v0", create + store},
+                                                                 {"-v2", create + store},
+                                                                 {"-v3", create + add + store}};
   for (const auto& [option, expected] : rows) {
     const Sandbox box;
     const ProcessResult result = box.ploop({option, "init", "-s10m", "-tnone", "i.hdd"});

@@ -1,5 +1,5 @@
-// convert: every way between the formats and versions keeps the content; refusals; commands killed in the middle are finished or
-// undone by the next one.
+// convert: every way between the formats and versions keeps the content; refusals; commands killed in the
+// middle are finished or undone by the next one.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -21,7 +21,8 @@ class Convert : public testing::Test {
   /// A disk of one image with some data.
   void make_disk() {
     ImageBuilder image(kSize, kCluster);
-    for (const std::uint32_t guest : {7u, 0u, 3u, 150u, 319u}) image.allocate(guest);
+    for (const std::uint32_t guest : {7u, 0u, 3u, 150u, 319u})
+      image.allocate(guest);
     image.write(box / "root.hdd");
     ASSERT_EQ(box.ploop({"restore-descriptor", box.dir().path(), "root.hdd"}).status, 0);
     content = raw_content();
@@ -56,9 +57,18 @@ class Convert : public testing::Test {
 
 TEST_F(Convert, EveryWayKeepsTheContent) {
   make_disk();
-  for (const auto& [option, value] : std::vector<std::pair<const char*, const char*>>{
-           {"-f", "raw"}, {"-f", "preallocated"}, {"-v", "1"}, {"-f", "expanded"}, {"-f", "raw"}, {"-f", "ploop1"}, {"-v", "1"},
-           {"-v", "1"}, {"-f", "preallocated"}, {"-v", "2"}, {"-f", "raw"}, {"-f", "raw"}}) {
+  for (const auto& [option, value] : std::vector<std::pair<const char*, const char*>>{{"-f", "raw"},
+                                                                                      {"-f", "preallocated"},
+                                                                                      {"-v", "1"},
+                                                                                      {"-f", "expanded"},
+                                                                                      {"-f", "raw"},
+                                                                                      {"-f", "ploop1"},
+                                                                                      {"-v", "1"},
+                                                                                      {"-v", "1"},
+                                                                                      {"-f", "preallocated"},
+                                                                                      {"-v", "2"},
+                                                                                      {"-f", "raw"},
+                                                                                      {"-f", "raw"}}) {
     const ProcessResult done = box.ploop({"convert", option, value, "DiskDescriptor.xml"});
     ASSERT_EQ(done.status, 0) << option << value << done.err;
     EXPECT_TRUE(raw_content() == content) << option << value;
@@ -86,8 +96,8 @@ TEST_F(Convert, Refusals) {
   // The mark of a crash.
   std::fstream image(box / "root.hdd", std::ios::in | std::ios::out | std::ios::binary);
   image.seekp(44).write("Ynot", 4).flush();
-  for (const auto& [option, value] : std::vector<std::pair<const char*, const char*>>{
-           {"-f", "raw"}, {"-f", "preallocated"}, {"-v", "1"}}) {
+  for (const auto& [option, value] :
+       std::vector<std::pair<const char*, const char*>>{{"-f", "raw"}, {"-f", "preallocated"}, {"-v", "1"}}) {
     refused({option, value, "DiskDescriptor.xml"}, 4, "Image is in use");
   }
   image.seekp(44).write("\0\0\0\0", 4).flush();
@@ -104,8 +114,9 @@ TEST_F(Convert, ARawImageHasNoVersion) {
   EXPECT_EQ(box.ploop({"convert", "-v", "2", "DiskDescriptor.xml"}).status, 38);
 }
 
-/// What the original tools leave: marked images, the old tables in IMAGE.idx, no note. mount would put them back; so does the
-/// function it calls, through any command that opens the disk and attaches. Without root: check says what is wrong.
+/// What the original tools leave: marked images, the old tables in IMAGE.idx, no note. mount would put them
+/// back; so does the function it calls, through any command that opens the disk and attaches. Without root:
+/// check says what is wrong.
 TEST_F(Convert, AForeignInterruptedConversionIsRefusedByCheck) {
   make_disk();
   std::fstream image(box / "root.hdd", std::ios::in | std::ios::out | std::ios::binary);
@@ -114,19 +125,22 @@ TEST_F(Convert, AForeignInterruptedConversionIsRefusedByCheck) {
   EXPECT_EQ(box.ploop({"check", "root.hdd"}).status, 17);
 }
 
-/// Kills the command at random moments; the next command must find a disk with the same content, in the old or new form.
+/// Kills the command at random moments; the next command must find a disk with the same content, in the old
+/// or new form.
 TEST_F(Convert, KilledAnywhereIsFinishedOrUndone) {
   std::mt19937 random(static_cast<unsigned>(::testing::UnitTest::GetInstance()->random_seed()));
   int killed = 0;
   make_disk();
   for (int round = 0; round < 40; ++round) {
     static const std::vector<std::vector<std::string>> kWays = {
-        {"-f", "raw"}, {"-f", "preallocated"}, {"-f", "expanded"}, {"-v", "1"}, {"-v", "2"}, {"-f", "raw"}, {"-f", "expanded"}};
+        {"-f", "raw"}, {"-f", "preallocated"}, {"-f", "expanded"}, {"-v", "1"},
+        {"-v", "2"},   {"-f", "raw"},          {"-f", "expanded"}};
     const std::vector<std::string>& way = kWays[random() % kWays.size()];
     const double seconds = 0.002 + static_cast<double>(random() % 30) / 1000;
-    const ProcessResult result = run({"/usr/bin/timeout", "-s", "KILL", fmt::format("{:.3f}", seconds), PLOOP_BINARY, "convert",
-                                      way[0], way[1], box / "DiskDescriptor.xml"},
-                                     {.environment = {{"PLOOP_RUNDIR", box / "run"}, {"PLOOP_DEVDIR", box / "dev"}}});
+    const ProcessResult result =
+        run({"/usr/bin/timeout", "-s", "KILL", fmt::format("{:.3f}", seconds), PLOOP_BINARY, "convert",
+             way[0], way[1], box / "DiskDescriptor.xml"},
+            {.environment = {{"PLOOP_RUNDIR", box / "run"}, {"PLOOP_DEVDIR", box / "dev"}}});
     if (result.status != 0 && result.status != 38) ++killed;
     const ProcessResult next = box.ploop({"check", "DiskDescriptor.xml"});
     ASSERT_EQ(next.status, 0) << next.out << next.err << way[1];

@@ -28,7 +28,8 @@ TEST(RestoreDescriptor, GivesBackWhatInitWrote) {
     stdfs::remove(box / "DiskDescriptor.xml");
     const ProcessResult result = box.ploop({"restore-descriptor", box.dir().path(), box / "root.hds"});
     EXPECT_EQ(result.status, 0) << result.err;
-    EXPECT_NE(result.out.find("Storing " + (box / "DiskDescriptor.xml") + "\n"), std::string::npos) << result.out;
+    EXPECT_NE(result.out.find("Storing " + (box / "DiskDescriptor.xml") + "\n"), std::string::npos)
+        << result.out;
     EXPECT_EQ(slurp(box / "DiskDescriptor.xml"), written);
     EXPECT_EQ(slurp(box / "root.hds"), image) << "the image is not touched";
     stdfs::remove(box / "DiskDescriptor.xml");
@@ -108,17 +109,19 @@ TEST(RestoreDescriptor, ImageElsewhereIsNamedAbsolutelyAndSaidSo) {
   const ProcessResult result = box.ploop({"restore-descriptor", "d", "i.hdd"});
   EXPECT_EQ(result.status, 0);
   EXPECT_NE(result.err.find("--allow-external=" + (box / "i.hdd")), std::string::npos) << result.err;
-  EXPECT_NE(slurp(box / "d/DiskDescriptor.xml").find("<File>" + (box / "i.hdd") + "</File>"), std::string::npos);
+  EXPECT_NE(slurp(box / "d/DiskDescriptor.xml").find("<File>" + (box / "i.hdd") + "</File>"),
+            std::string::npos);
 }
 
-/// base <- A <- B <- top, and a second child of A: rows in the order of the file, which is not that of the tree.
+/// base <- A <- B <- top, and a second child of A: rows in the order of the file, which is not that of the
+/// tree.
 class SnapshotTree : public testing::Test {
  protected:
   void SetUp() override {
-    write_text(box_ / "DiskDescriptor.xml", descriptor_text(20480, 64,
-                                                            {{kA, kNone, "root.hdd"},
-                                                             {kTop, kB, "root.hdd.{3}"},
-                                                             {kB, kA, "root.hdd.{2}"}}));
+    write_text(
+        box_ / "DiskDescriptor.xml",
+        descriptor_text(20480, 64,
+                        {{kA, kNone, "root.hdd"}, {kTop, kB, "root.hdd.{3}"}, {kB, kA, "root.hdd.{2}"}}));
   }
   std::string list(std::vector<std::string> options) {
     options.insert(options.begin(), "snapshot-list");
@@ -133,9 +136,10 @@ class SnapshotTree : public testing::Test {
 
 TEST_F(SnapshotTree, AllRowsInTheOrderOfTheDescriptor) {
   EXPECT_EQ(list({}),
-            "PARENT_UUID                            C UUID                                   FNAME                            \n" +
-                kNone + "   " + kA + " " + (box_ / "root.hdd") + "\n" + kB + " * " + kTop + " " + (box_ / "root.hdd.{3}") + "\n" +
-                kA + "   " + kB + " " + (box_ / "root.hdd.{2}") + "\n");
+            "PARENT_UUID                            C UUID                                   FNAME           "
+            "                 \n" +
+                kNone + "   " + kA + " " + (box_ / "root.hdd") + "\n" + kB + " * " + kTop + " " +
+                (box_ / "root.hdd.{3}") + "\n" + kA + "   " + kB + " " + (box_ / "root.hdd.{2}") + "\n");
 }
 
 TEST_F(SnapshotTree, SnapshotsOnlyMarksTheParentOfTheTop) {
@@ -147,7 +151,8 @@ TEST_F(SnapshotTree, OneNodeWithItsAncestors) {
 }
 
 TEST_F(SnapshotTree, NamesForScripts) {
-  EXPECT_EQ(list({"-H", "-o", "fname"}), (box_ / "root.hdd") + "\n" + (box_ / "root.hdd.{3}") + "\n" + (box_ / "root.hdd.{2}") + "\n");
+  EXPECT_EQ(list({"-H", "-o", "fname"}),
+            (box_ / "root.hdd") + "\n" + (box_ / "root.hdd.{3}") + "\n" + (box_ / "root.hdd.{2}") + "\n");
 }
 
 TEST_F(SnapshotTree, EveryErrorIsOne) {

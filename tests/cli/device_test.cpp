@@ -1,4 +1,5 @@
-// What clients parse and compare while a device runs: exact lines, statuses, files. Needs root, /dev/fuse and a loop device.
+// What clients parse and compare while a device runs: exact lines, statuses, files. Needs root, /dev/fuse and
+// a loop device.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -31,10 +32,12 @@ class Device : public testing::Test {
   }
   /// Whatever a failed test left, most recent mount first.
   void TearDown() override {
-    for (const char* name : {"mnt", "bind"}) ::umount2((box_ / name).c_str(), MNT_DETACH);
+    for (const char* name : {"mnt", "bind"})
+      ::umount2((box_ / name).c_str(), MNT_DETACH);
     const std::string list = run("list").out;
     std::smatch found;
-    for (std::string rest = list; std::regex_search(rest, found, std::regex("(^|\n)(ploop\\d+) ")); rest = found.suffix()) {
+    for (std::string rest = list; std::regex_search(rest, found, std::regex("(^|\n)(ploop\\d+) "));
+         rest = found.suffix()) {
       run("umount", "-d", device(found[2].str().substr(5)));
     }
   }
@@ -42,7 +45,9 @@ class Device : public testing::Test {
   ProcessResult run(Words... words) {
     return box_.ploop({std::string(words)...});
   }
-  [[nodiscard]] std::string device(const std::string& number = "0") const { return box_ / ("dev/ploop" + number); }
+  [[nodiscard]] std::string device(const std::string& number = "0") const {
+    return box_ / ("dev/ploop" + number);
+  }
   void make_disk() { ASSERT_EQ(run("init", "-s", "64m", "root.hdd").status, 0); }
 
   Sandbox box_;
@@ -54,17 +59,21 @@ TEST_F(Device, MountAndUmountPrintWhatClientsParse) {
   const ProcessResult mounted = run("-v0", "mount", "-m", "mnt", xml_);
   EXPECT_EQ(mounted.status, 0);
   EXPECT_EQ(mounted.err, "");
-  EXPECT_EQ(mounted.out, "Adding delta dev=" + device() + " img=" + (box_ / "root.hdd") + " (rw)\nMounting " + device() +
-                             "p1 at mnt fstype=ext4 data='' \n");
+  EXPECT_EQ(mounted.out, "Adding delta dev=" + device() + " img=" + (box_ / "root.hdd") + " (rw)\nMounting " +
+                             device() + "p1 at mnt fstype=ext4 data='' \n");
   EXPECT_EQ(run("list").out, "ploop0       " + (box_ / "root.hdd") + "  \n");
   EXPECT_EQ(run("list", "-a").out, "ploop0       " + (box_ / "root.hdd") + " " + (box_ / "mnt") + " \n");
-  EXPECT_EQ(run("-v0", "-v-1", "info", "-d", xml_).out, "device:\t\t" + device() + "\npartition:\t" + device() + "p1\n");
+  EXPECT_EQ(run("-v0", "-v-1", "info", "-d", xml_).out,
+            "device:\t\t" + device() + "\npartition:\t" + device() + "p1\n");
   EXPECT_EQ(run("info", "-s", xml_).out, "size:\t\t131072\nblocksize:\t2048\nfmt_version:\t2\n");
-  EXPECT_TRUE(std::regex_match(run("info", xml_).out,
-                               std::regex("   resource           Size           Used\n  1k-blocks +\\d+ +\\d+\n     inodes +\\d+ +\\d+\n")));
+  EXPECT_TRUE(std::regex_match(
+      run("info", xml_).out,
+      std::regex(
+          "   resource           Size           Used\n  1k-blocks +\\d+ +\\d+\n     inodes +\\d+ +\\d+\n")));
   const ProcessResult gone = run("umount", xml_);
   EXPECT_EQ(gone.status, 0);
-  EXPECT_EQ(gone.out, "Unmounting file system at " + (box_ / "mnt") + "\nUnmounting device " + device() + "\n");
+  EXPECT_EQ(gone.out,
+            "Unmounting file system at " + (box_ / "mnt") + "\nUnmounting device " + device() + "\n");
   EXPECT_EQ(gone.err, "");
   EXPECT_EQ(run("umount", xml_).status, 40);
   EXPECT_TRUE(exists(box_ / ".statfs"));
@@ -76,7 +85,8 @@ TEST_F(Device, IsStoppedStartedAndCleared) {
   make_disk();
   ASSERT_EQ(run("mount", xml_).status, 0);
   EXPECT_EQ(run("getdev").out, "Next unused minor: 16\n");
-  for (const auto& refused : {run("start", "-d", device()), run("clear", "-d", device()), run("rm", "-d", device(), "-l", "0")}) {
+  for (const auto& refused :
+       {run("start", "-d", device()), run("clear", "-d", device()), run("rm", "-d", device(), "-l", "0")}) {
     EXPECT_EQ(refused.status, 3);
     EXPECT_NE(refused.err.find("is running"), std::string::npos) << refused.err;
   }
@@ -117,14 +127,16 @@ TEST_F(Device, AStoppedDeviceWhoseDiskHasAnotherTopDoesNotStart) {
 }
 
 TEST_F(Device, LevelsGoTopDownAndWhatRemainsIsReadOnly) {
-  for (const char* name : {"base.hdd", "top.hdd"}) ImageBuilder(131072, 2048).write(box_ / name);
+  for (const char* name : {"base.hdd", "top.hdd"})
+    ImageBuilder(131072, 2048).write(box_ / name);
   ASSERT_EQ(run("mount", "base.hdd", "top.hdd").status, 0);
   ASSERT_EQ(run("stop", "-d", device()).status, 0);
   EXPECT_EQ(run("delete", "-d", device(), "-l", "0").status, 3);
   EXPECT_EQ(run("delete", "-d", device(), "-l", "1").status, 0);
   const ProcessResult started = run("start", "-d", device());
   EXPECT_EQ(started.status, 0);
-  EXPECT_NE(started.out.find("Adding delta dev=" + device() + " img=" + (box_ / "base.hdd") + " (ro)\n"), std::string::npos);
+  EXPECT_NE(started.out.find("Adding delta dev=" + device() + " img=" + (box_ / "base.hdd") + " (ro)\n"),
+            std::string::npos);
   EXPECT_EQ(started.out.find("top.hdd"), std::string::npos);
   ASSERT_EQ(run("stop", "-d", device()).status, 0);
   EXPECT_EQ(run("rm", "-d", device(), "-l", "0").status, 0);
@@ -188,11 +200,13 @@ TEST_F(Device, RunningDiskRefusesASecondUser) {
   make_disk();
   ASSERT_EQ(run("mount", xml_).status, 0);
   const std::string busy = "Image " + (box_ / "root.hdd") + " already used by device " + device() + "\n";
-  for (const auto& again : {run("mount", xml_), run("mount", "root.hdd"), run("mount", "-r", "-c", "other", xml_)}) {
+  for (const auto& again :
+       {run("mount", xml_), run("mount", "root.hdd"), run("mount", "-r", "-c", "other", xml_)}) {
     EXPECT_EQ(again.status, 21);
     EXPECT_EQ(again.err, busy);
   }
-  for (const auto& check : {run("check", xml_), run("check", "-F", "root.hdd"), run("check", "-f", "-r", "root.hdd")}) {
+  for (const auto& check :
+       {run("check", xml_), run("check", "-F", "root.hdd"), run("check", "-f", "-r", "root.hdd")}) {
     EXPECT_EQ(check.status, 37);
     EXPECT_EQ(check.err, "Can't check, in use by device: " + device() + "\n");
   }
@@ -226,7 +240,8 @@ TEST_F(Device, UmountFindsTheDeviceByItsFirstOrAnyMount) {
 
 TEST_F(Device, EverySpellingOfADeviceIsUnderstood) {
   make_disk();
-  EXPECT_NE(run("mount", "-d", "/dev/ploop7", xml_).out.find("Adding delta dev=" + device("7") + " "), std::string::npos);
+  EXPECT_NE(run("mount", "-d", "/dev/ploop7", xml_).out.find("Adding delta dev=" + device("7") + " "),
+            std::string::npos);
   EXPECT_EQ(run("umount", "-d", device("7") + "p1").status, 0);
   ASSERT_EQ(run("mount", "-d", box_ / "dev/mapper/ploop3", xml_).status, 0);
   EXPECT_EQ(run("umount", "-d", "ploop3").status, 0);
@@ -238,12 +253,16 @@ TEST_F(Device, SnapshotsAreMountedReadOnlyBesideEachOther) {
   ImageBuilder(131072, 2048).write(box_ / "top.hdd");
   write_text(box_ / xml_, descriptor_text(131072, 2048, {{kA, kNone, "base.hdd"}, {kTop, kA, "top.hdd"}}));
   const ProcessResult top = run("-v0", "mount", xml_);
-  EXPECT_EQ(top.out, "Adding delta dev=" + device() + " img=" + (box_ / "base.hdd") + " (ro)\nAdding delta dev=" + device() +
-                         " img=" + (box_ / "top.hdd") + " (rw)\n");
-  const ProcessResult old = run("-v0", "mount", "-r", "-u", kA.substr(1, 36), "-c", "/backup/name", "-m", "mnt", xml_);
+  EXPECT_EQ(top.out, "Adding delta dev=" + device() + " img=" + (box_ / "base.hdd") +
+                         " (ro)\nAdding delta dev=" + device() + " img=" + (box_ / "top.hdd") + " (rw)\n");
+  const ProcessResult old =
+      run("-v0", "mount", "-r", "-u", kA.substr(1, 36), "-c", "/backup/name", "-m", "mnt", xml_);
   EXPECT_EQ(old.status, 0) << old.err;
-  EXPECT_TRUE(old.out.starts_with("Adding delta dev=" + device("1") + " img=" + (box_ / "base.hdd") + " (ro)\n")) << old.out;
-  EXPECT_EQ(run("list").out, "ploop0       " + (box_ / "base.hdd") + "  \nploop1       " + (box_ / "base.hdd") + "  /backup/name\n");
+  EXPECT_TRUE(
+      old.out.starts_with("Adding delta dev=" + device("1") + " img=" + (box_ / "base.hdd") + " (ro)\n"))
+      << old.out;
+  EXPECT_EQ(run("list").out, "ploop0       " + (box_ / "base.hdd") + "  \nploop1       " +
+                                 (box_ / "base.hdd") + "  /backup/name\n");
   EXPECT_EQ(run("info", "-d", xml_).out, "device:\t\t" + device() + "\npartition:\t" + device() + "p1\n");
   EXPECT_EQ(run("umount", "-c", "/backup/name", xml_).status, 0);
   EXPECT_EQ(run("umount", "-c", "/backup/name", xml_).status, 40);
@@ -256,8 +275,9 @@ TEST_F(Device, ListFormTakesTheBaseFirst) {
   const std::string base = slurp(box_ / "root.hdd");
   const ProcessResult mounted = run("-v0", "mount", "-m", "mnt", "root.hdd", "top.hdd");
   ASSERT_EQ(mounted.status, 0) << mounted.err;
-  EXPECT_TRUE(mounted.out.starts_with("Adding delta dev=" + device() + " img=" + (box_ / "root.hdd") + " (ro)\nAdding delta dev=" +
-                                      device() + " img=" + (box_ / "top.hdd") + " (rw)\n"))
+  EXPECT_TRUE(mounted.out.starts_with("Adding delta dev=" + device() + " img=" + (box_ / "root.hdd") +
+                                      " (ro)\nAdding delta dev=" + device() + " img=" + (box_ / "top.hdd") +
+                                      " (rw)\n"))
       << mounted.out;
   write_text(box_ / "mnt/data", std::string(1 << 20, 'x'));
   EXPECT_EQ(run("umount", "-m", "mnt").status, 0);
@@ -304,10 +324,12 @@ TEST_F(Device, ClonesByHardLinkRunSideBySide) {
     stdfs::create_directory(box_ / clone);
     stdfs::create_hard_link(box_ / "base.hdd", box_ / (std::string(clone) + "/base.hdd"));
     ImageBuilder(131072, 2048).write(box_ / (std::string(clone) + "/top.hdd"));
-    write_text(box_ / (std::string(clone) + "/" + xml_), descriptor_text(131072, 2048, {{kA, kNone, "base.hdd"}, {kTop, kA, "top.hdd"}}));
+    write_text(box_ / (std::string(clone) + "/" + xml_),
+               descriptor_text(131072, 2048, {{kA, kNone, "base.hdd"}, {kTop, kA, "top.hdd"}}));
   }
   EXPECT_EQ(run("mount", "a/" + xml_).status, 0);
-  EXPECT_EQ(run("info", "-d", "b/" + xml_).out, "device:\t\t\n") << "a clone is another disk, whatever it shares";
+  EXPECT_EQ(run("info", "-d", "b/" + xml_).out, "device:\t\t\n")
+      << "a clone is another disk, whatever it shares";
   EXPECT_EQ(run("mount", "b/" + xml_).status, 0);
   EXPECT_EQ(run("umount", "b/" + xml_).status, 0);
   EXPECT_EQ(run("umount", "b/" + xml_).status, 40);
@@ -317,14 +339,16 @@ TEST_F(Device, ClonesByHardLinkRunSideBySide) {
 TEST_F(Device, InterruptedInitLeavesNothing) {
   for (const int after : {20, 60, 120, 200}) {
     stdfs::create_directory(box_ / "d");
-    const ProcessResult result = box_.ploop({"init", "-s", "2g", "-n", "d/root.hdd"},
-                                            {.signal = SIGTERM, .signal_after = std::chrono::milliseconds(after)});
+    const ProcessResult result =
+        box_.ploop({"init", "-s", "2g", "-n", "d/root.hdd"},
+                   {.signal = SIGTERM, .signal_after = std::chrono::milliseconds(after)});
     EXPECT_EQ(run("list").out, "") << after;
     if (result.status == 0) {
       EXPECT_TRUE(exists(box_ / "d/DiskDescriptor.xml")) << "was faster";
     } else {
       // On a busy machine the signal may come before the program has begun.
-      EXPECT_TRUE(result.out.empty() || result.out.find("Cancelling...\n") != std::string::npos) << result.out;
+      EXPECT_TRUE(result.out.empty() || result.out.find("Cancelling...\n") != std::string::npos)
+          << result.out;
       EXPECT_TRUE(stdfs::is_empty(box_ / "d")) << after;
     }
     stdfs::remove_all(box_ / "d");

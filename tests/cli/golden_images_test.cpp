@@ -1,4 +1,5 @@
-// The golden images through the real command: the same verdicts as the library's, files untouched or repaired.
+// The golden images through the real command: the same verdicts as the library's, files untouched or
+// repaired.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -42,7 +43,8 @@ class GoldenFile : public testing::TestWithParam<GoldenImage> {
 };
 
 TEST_P(GoldenFile, ReadOnlyCheckSaysWhatIsWrongAndChangesNothing) {
-  EXPECT_EQ(ploop({"check", "-f", "-c", "-r", "i.hdd"}), static_cast<int>(GetParam().check)) << result_.out << result_.err;
+  EXPECT_EQ(ploop({"check", "-f", "-c", "-r", "i.hdd"}), static_cast<int>(GetParam().check))
+      << result_.out << result_.err;
   EXPECT_TRUE(untouched());
   if (GetParam().check != ExitCode::Ok) {
     EXPECT_NE(result_.out + result_.err, "");
@@ -57,7 +59,8 @@ TEST_P(GoldenFile, OrdinaryCheckNeverTouchesADamagedImage) {
 }
 
 TEST_P(GoldenFile, HardRepairLeavesAnImageThatChecksClean) {
-  ASSERT_EQ(ploop({"check", "-F", "-c", "-d", "i.hdd"}), static_cast<int>(GetParam().repair)) << result_.out << result_.err;
+  ASSERT_EQ(ploop({"check", "-F", "-c", "-d", "i.hdd"}), static_cast<int>(GetParam().repair))
+      << result_.out << result_.err;
   if (GetParam().repair != ExitCode::Ok) {
     EXPECT_TRUE(untouched());
     return;

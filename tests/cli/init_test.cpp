@@ -15,7 +15,8 @@ namespace stdfs = std::filesystem;
 
 std::vector<std::string> files_of(const Sandbox& box) {
   std::vector<std::string> names;
-  for (const auto& entry : stdfs::directory_iterator(box.dir().path())) names.push_back(entry.path().filename());
+  for (const auto& entry : stdfs::directory_iterator(box.dir().path()))
+    names.push_back(entry.path().filename());
   std::sort(names.begin(), names.end());
   return names;
 }
@@ -23,7 +24,8 @@ using Names = std::vector<std::string>;
 
 std::uint64_t number_at(const std::string& bytes, std::size_t at, std::size_t size) {
   std::uint64_t value = 0;
-  for (std::size_t i = size; i-- > 0;) value = value << 8 | static_cast<unsigned char>(bytes.at(at + i));
+  for (std::size_t i = size; i-- > 0;)
+    value = value << 8 | static_cast<unsigned char>(bytes.at(at + i));
   return value;
 }
 
@@ -36,7 +38,9 @@ struct InitRow {
   std::uint64_t cluster_sectors;
   int version;  ///< 0: raw
 };
-void PrintTo(const InitRow& row, std::ostream* out) { *out << row.name; }
+void PrintTo(const InitRow& row, std::ostream* out) {
+  *out << row.name;
+}
 
 class InitMakes : public testing::TestWithParam<InitRow> {};
 
@@ -63,41 +67,83 @@ TEST_P(InitMakes, AnImageAndItsDescriptor) {
   }
   const ProcessResult facts = box.ploop({"info", "-s", "DiskDescriptor.xml"});
   EXPECT_EQ(facts.out, "size:\t\t" + std::to_string(row.size_sectors) + "\nblocksize:\t" +
-                           std::to_string(row.cluster_sectors) + "\nfmt_version:\t" + std::to_string(row.version) + "\n");
+                           std::to_string(row.cluster_sectors) + "\nfmt_version:\t" +
+                           std::to_string(row.version) + "\n");
   EXPECT_EQ(box.ploop({"check", "DiskDescriptor.xml"}).status, 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(
     Cli, InitMakes,
-    testing::Values(
-        InitRow{"plain", {"-s", "1g"}, "Creating delta root.hdd bs=2048 size=2097152 sectors v2", 1 << 20, 2097152, 2048, 2},
-        InitRow{"v1", {"-s1g", "-v1"}, "Creating delta root.hdd bs=2048 size=2097152 sectors v1", 1 << 20, 2097152, 2048, 1},
-        InitRow{"small_clusters", {"-s", "64m", "-b", "64"}, "Creating delta root.hdd bs=64 size=131072 sectors v2", 1 << 15,
-                131072, 64, 2},
-        InitRow{"largest_clusters", {"-s", "1g", "-b", "131072"}, "Creating delta root.hdd bs=131072 size=2097152 sectors v2",
-                64 << 20, 2097152, 131072, 2},
-        InitRow{"rounded_up", {"-s", "1025k"}, "Creating delta root.hdd bs=2048 size=4096 sectors v2", 1 << 20, 4096, 2048, 2},
-        InitRow{"preallocated", {"-s", "3m", "-f", "preallocated"},
-                "Creating preallocated delta root.hdd bs=2048 size=6144 sectors v2", 4 << 20, 6144, 2048, 2},
-        InitRow{"raw", {"-s", "3m", "-f", "raw"}, "Creating raw delta root.hdd size=6144 sectors", 3 << 20, 6144, 2048, 0}),
+    testing::Values(InitRow{"plain",
+                            {"-s", "1g"},
+                            "Creating delta root.hdd bs=2048 size=2097152 sectors v2",
+                            1 << 20,
+                            2097152,
+                            2048,
+                            2},
+                    InitRow{"v1",
+                            {"-s1g", "-v1"},
+                            "Creating delta root.hdd bs=2048 size=2097152 sectors v1",
+                            1 << 20,
+                            2097152,
+                            2048,
+                            1},
+                    InitRow{"small_clusters",
+                            {"-s", "64m", "-b", "64"},
+                            "Creating delta root.hdd bs=64 size=131072 sectors v2",
+                            1 << 15,
+                            131072,
+                            64,
+                            2},
+                    InitRow{"largest_clusters",
+                            {"-s", "1g", "-b", "131072"},
+                            "Creating delta root.hdd bs=131072 size=2097152 sectors v2",
+                            64 << 20,
+                            2097152,
+                            131072,
+                            2},
+                    InitRow{"rounded_up",
+                            {"-s", "1025k"},
+                            "Creating delta root.hdd bs=2048 size=4096 sectors v2",
+                            1 << 20,
+                            4096,
+                            2048,
+                            2},
+                    InitRow{"preallocated",
+                            {"-s", "3m", "-f", "preallocated"},
+                            "Creating preallocated delta root.hdd bs=2048 size=6144 sectors v2",
+                            4 << 20,
+                            6144,
+                            2048,
+                            2},
+                    InitRow{"raw",
+                            {"-s", "3m", "-f", "raw"},
+                            "Creating raw delta root.hdd size=6144 sectors",
+                            3 << 20,
+                            6144,
+                            2048,
+                            0}),
     [](const auto& test) { return test.param.name; });
 
 TEST(Init, SizesNearTheLimitAreRoundedDown) {
   const Sandbox box;
   const ProcessResult result = box.ploop({"init", "-t", "none", "-v", "1", "-s", "4294967295", "i.hdd"});
   ASSERT_EQ(result.status, 0) << result.err;
-  EXPECT_TRUE(result.out.starts_with("Creating delta i.hdd bs=2048 size=4294965248 sectors v1\n")) << result.out;
+  EXPECT_TRUE(result.out.starts_with("Creating delta i.hdd bs=2048 size=4294965248 sectors v1\n"))
+      << result.out;
 }
 
 TEST(Init, TooLargeIsRefusedInTheHistoricalWords) {
   const Sandbox box;
   const ProcessResult v1 = box.ploop({"init", "-t", "none", "-v", "1", "-s", "3T", "i.hdd"});
   EXPECT_EQ(v1.status, 38);
-  EXPECT_TRUE(v1.err.starts_with("An incorrect block device size is specified: 6442450944 sectors. The maximum allowed size is "))
+  EXPECT_TRUE(v1.err.starts_with(
+      "An incorrect block device size is specified: 6442450944 sectors. The maximum allowed size is "))
       << v1.err;
   const ProcessResult with_fs = box.ploop({"init", "-s", "17T", "i.hdd"});
   EXPECT_EQ(with_fs.status, 38);
-  EXPECT_NE(with_fs.err.find("The maximum allowed size is 34359738368 sectors"), std::string::npos) << with_fs.err;
+  EXPECT_NE(with_fs.err.find("The maximum allowed size is 34359738368 sectors"), std::string::npos)
+      << with_fs.err;
   EXPECT_EQ(files_of(box), Names{}) << "nothing is left behind";
 }
 
@@ -181,7 +227,8 @@ TEST(Init, ImageInASubdirectoryGetsItsDescriptorThere) {
   EXPECT_EQ(result.status, 0);
   EXPECT_NE(result.out.find("Storing v/DiskDescriptor.xml\n"), std::string::npos) << result.out;
   const std::string text = slurp(box / "v/DiskDescriptor.xml");
-  EXPECT_NE(text.find("<File>root.hds</File>"), std::string::npos) << "relative, so that the directory can be copied";
+  EXPECT_NE(text.find("<File>root.hds</File>"), std::string::npos)
+      << "relative, so that the directory can be copied";
 }
 
 TEST(Init, FileSystemThatCannotBeMadeLeavesNothing) {
@@ -201,7 +248,8 @@ TEST(Init, OfflineWorkNeedsNoSightOfTheDevices) {
     stdfs::permissions(box / "run", stdfs::perms::owner_all);
     stdfs::permissions(box.dir().path(), stdfs::perms::all);
     const auto as_nobody = [&](std::vector<std::string> args) {
-      args.insert(args.begin(), {"/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", PLOOP_BINARY});
+      args.insert(args.begin(),
+                  {"/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", PLOOP_BINARY});
       return run(args, {.directory = box.dir().path(), .environment = {{"PLOOP_RUNDIR", box / "run"}}});
     };
     if (as_nobody({"--version"}).status != 0) GTEST_SKIP() << "the program is out of reach for another user";
@@ -209,7 +257,8 @@ TEST(Init, OfflineWorkNeedsNoSightOfTheDevices) {
     EXPECT_EQ(as_nobody({"info", "-s", "DiskDescriptor.xml"}).status, 0);
     EXPECT_EQ(as_nobody({"check", "-f", "root.hdd"}).status, 0);
     EXPECT_EQ(as_nobody({"check", "DiskDescriptor.xml"}).status, 0);
-    EXPECT_EQ(as_nobody({"info", "-d", "DiskDescriptor.xml"}).status, 9) << "must not claim that it is not attached";
+    EXPECT_EQ(as_nobody({"info", "-d", "DiskDescriptor.xml"}).status, 9)
+        << "must not claim that it is not attached";
   } else {
     GTEST_SKIP() << "needs root, to become somebody else";
   }
@@ -218,10 +267,12 @@ TEST(Init, OfflineWorkNeedsNoSightOfTheDevices) {
 TEST(Init, WaitsForTheLockOfAnotherCommand) {
   const Sandbox box;
   // flock(1) holds the lock for a second; init has to be done after that, not before and not never.
-  const ProcessResult result = run({"/bin/sh", "-c",
-                                    "cd '" + box.dir().path() + "' && { flock 9; sleep 0.7; touch released; } 9>DiskDescriptor.xml.lck & sleep 0.2; "
-                                    "'" PLOOP_BINARY "' init -s 10m -t none '" + (box / "root.hdd") + "'; s=$?; test -e '" +
-                                    (box / "released") + "' && exit $s; exit 99"});
+  const ProcessResult result =
+      run({"/bin/sh", "-c",
+           "cd '" + box.dir().path() +
+               "' && { flock 9; sleep 0.7; touch released; } 9>DiskDescriptor.xml.lck & sleep 0.2; "
+               "'" PLOOP_BINARY "' init -s 10m -t none '" +
+               (box / "root.hdd") + "'; s=$?; test -e '" + (box / "released") + "' && exit $s; exit 99"});
   EXPECT_EQ(result.status, 0) << result.err;
 }
 

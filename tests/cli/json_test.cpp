@@ -18,18 +18,23 @@ Json parsed(const ProcessResult& result) {
   return value.is_object() ? value : Json::object();
 }
 
-std::string documentation() { return slurp(std::string(PLOOP_SOURCE_DIR) + "/docs/json.md"); }
+std::string documentation() {
+  return slurp(std::string(PLOOP_SOURCE_DIR) + "/docs/json.md");
+}
 
 /// Every name in the answer stands in the documentation.
 void expect_documented(const Json& value) {
   static const std::string text = documentation();
   if (value.is_array()) {
-    for (const Json& item : value) expect_documented(item);
+    for (const Json& item : value)
+      expect_documented(item);
   }
   if (!value.is_object()) return;
   for (const auto& [name, item] : value.items()) {
-    const bool known = text.find("`" + name + "`") != std::string::npos || text.find("." + name + "`") != std::string::npos ||
-                       text.find("`{\"" + name + "\"") != std::string::npos || text.find(", \"" + name + "\"") != std::string::npos;
+    const bool known = text.find("`" + name + "`") != std::string::npos ||
+                       text.find("." + name + "`") != std::string::npos ||
+                       text.find("`{\"" + name + "\"") != std::string::npos ||
+                       text.find(", \"" + name + "\"") != std::string::npos;
     EXPECT_TRUE(known) << name;
     expect_documented(item);
   }
@@ -86,7 +91,8 @@ TEST(Json, SnapshotsHaveNullForNoParent) {
                                               {"current", true},
                                               {"temporary", false},
                                               {"image", box / "root.hdd"}}}));
-  EXPECT_EQ(parsed(box.ploop({"snapshot-list", "-s", "--json", "DiskDescriptor.xml"}))["snapshots"], Json::array());
+  EXPECT_EQ(parsed(box.ploop({"snapshot-list", "-s", "--json", "DiskDescriptor.xml"}))["snapshots"],
+            Json::array());
   expect_documented(nodes);
 }
 
@@ -114,7 +120,8 @@ TEST(Json, CheckNamesEveryFindingAndItsStatusIsTheCommands) {
   EXPECT_EQ(answer["exit_status"], 11);
   expect_documented(answer);
   std::vector<std::string> kinds;
-  for (const Json& finding : answer["images"][0]["findings"]) kinds.push_back(finding["kind"]);
+  for (const Json& finding : answer["images"][0]["findings"])
+    kinds.push_back(finding["kind"]);
   EXPECT_EQ(kinds, (std::vector<std::string>{"slot_beyond_eof", "slot_used_twice", "tail", "fatal_errors"}));
   const Json& first = answer["images"][0]["findings"][0];
   EXPECT_EQ(first["guest_cluster"], 5);

@@ -15,7 +15,8 @@ constexpr std::uint32_t kCluster = 64;
 
 ImageBuilder image(std::vector<std::uint32_t> guests, std::uint64_t size = kSize) {
   ImageBuilder builder(size, kCluster);
-  for (const std::uint32_t guest : guests) builder.allocate(guest);
+  for (const std::uint32_t guest : guests)
+    builder.allocate(guest);
   return builder;
 }
 
@@ -25,7 +26,9 @@ struct Row {
   int status;
   std::string says;
 };
-void PrintTo(const Row& row, std::ostream* out) { *out << row.name; }
+void PrintTo(const Row& row, std::ostream* out) {
+  *out << row.name;
+}
 
 /// Files that the rows of both tables use.
 void prepare(const Sandbox& box) {
@@ -45,7 +48,8 @@ void prepare(const Sandbox& box) {
 
 std::vector<std::string> contents(const Sandbox& box) {
   std::vector<std::string> all;
-  for (const char* name : {"base.hdd", "up.hdd", "large.hdd", "v1.hdd", "wide.hdd", "dirty.hdd", "raw.img", "garbage"})
+  for (const char* name :
+       {"base.hdd", "up.hdd", "large.hdd", "v1.hdd", "wide.hdd", "dirty.hdd", "raw.img", "garbage"})
     all.push_back(slurp(box / name));
   return all;
 }
@@ -66,7 +70,10 @@ INSTANTIATE_TEST_SUITE_P(
     Cli, Refused,
     testing::Values(
         Row{"merge_nothing", {"merge"}, 38, "Usage"}, Row{"merge_one", {"merge", "up.hdd"}, 38, "two images"},
-        Row{"merge_descriptor", {"merge", "DiskDescriptor.xml"}, 38, "Please use ploop snapshot-merge command"},
+        Row{"merge_descriptor",
+            {"merge", "DiskDescriptor.xml"},
+            38,
+            "Please use ploop snapshot-merge command"},
         Row{"merge_version_of_base", {"merge", "up.hdd", "v1.hdd"}, 11, "Wrong version"},
         Row{"merge_version_of_source", {"merge", "up.hdd", "v1.hdd", "base.hdd"}, 11, "Wrong version"},
         Row{"merge_cluster_of_base", {"merge", "up.hdd", "wide.hdd"}, 11, "Wrong blocksize"},
@@ -80,8 +87,14 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"merge_format", {"merge", "-f", "qcow2", "up.hdd", "base.hdd"}, 38, "Bad -f argument"},
         Row{"grow_nothing", {"grow"}, 38, "-s"}, Row{"grow_no_operand", {"grow", "-s", "20m"}, 38, "missing"},
         Row{"grow_zero", {"grow", "-s", "0", "base.hdd"}, 38, "-s"},
-        Row{"grow_smaller", {"grow", "-s", "5m", "base.hdd"}, 38, "Error: new size 10240 is less than the old size 20480"},
-        Row{"grow_unaligned", {"grow", "-s", "20481", "base.hdd"}, 38, "aligned to the cluster block size 64"},
+        Row{"grow_smaller",
+            {"grow", "-s", "5m", "base.hdd"},
+            38,
+            "Error: new size 10240 is less than the old size 20480"},
+        Row{"grow_unaligned",
+            {"grow", "-s", "20481", "base.hdd"},
+            38,
+            "aligned to the cluster block size 64"},
         Row{"grow_v1_too_large", {"grow", "-s", "3t", "v1.hdd"}, 38, "maximum allowed size"},
         Row{"grow_dirty", {"grow", "-s", "20m", "dirty.hdd"}, 4, "Image is in use dirty.hdd"},
         Row{"grow_raw_smaller", {"grow", "-f", "raw", "-s", "100", "raw.img"}, 38, "less than the old size"},
@@ -114,7 +127,8 @@ TEST(CliMerge, IntoANewImageLeavesAllOperands) {
   EXPECT_EQ(box.ploop({"check", "-f", "-c", "-r", "new.hdd"}).status, 0);
 }
 
-/// What a killed merge leaves: the mark, some clusters moved, the note. The same merge goes on, another one does not.
+/// What a killed merge leaves: the mark, some clusters moved, the note. The same merge goes on, another one
+/// does not.
 TEST(CliMerge, GoesOnWithAnInterruptedMerge) {
   const Sandbox box;
   prepare(box);

@@ -38,9 +38,11 @@ TEST(RateMeter, DoesNotCountWhatAnInterruptedRunHadDone) {
 TEST(RateMeter, FollowsAChangeOfSpeedAndStartsAnewWithANewPass) {
   RateMeter meter;
   std::uint64_t done = 0;
-  for (int second = 0; second < 20; ++second) meter.sample(second, done += 100);
+  for (int second = 0; second < 20; ++second)
+    meter.sample(second, done += 100);
   EXPECT_NEAR(meter.rate().value(), 100, 1);
-  for (int second = 20; second < 60; ++second) meter.sample(second, done += 10);
+  for (int second = 20; second < 60; ++second)
+    meter.sample(second, done += 10);
   EXPECT_NEAR(meter.rate().value(), 10, 1);
   meter.sample(60, 5);
   EXPECT_FALSE(meter.rate());
@@ -55,7 +57,8 @@ TEST(ProgressText, SaysPercentSpeedAndRemainingTime) {
 
 TEST(ProgressText, LeavesOutWhatDoesNotFitAndIsNeverTooLong) {
   const ProgressState state{"Merging", 1, 2, 64.0 * kMiB};
-  for (std::size_t width = 0; width < 200; ++width) EXPECT_LE(bar_line(state, width).size(), width);
+  for (std::size_t width = 0; width < 200; ++width)
+    EXPECT_LE(bar_line(state, width).size(), width);
   EXPECT_EQ(bar_line({"Merging", 256 * kMiB, 1024 * kMiB, 64.0 * kMiB}, 26), "Merging  25%  64.0 MiB/s");
   EXPECT_EQ(bar_line({"Merging", 256 * kMiB, 1024 * kMiB, 64.0 * kMiB}, 14), "Merging  25%");
 }
@@ -64,7 +67,8 @@ TEST(ProgressText, EndsAtAHundredAndStandsUnknownTotals) {
   EXPECT_EQ(plain_line({"Copying", 3 * kMiB, 2 * kMiB, {}}), "Copying: 100% (3 of 2 MiB)");
   EXPECT_EQ(plain_line({"Copying", 3 * kMiB, 0, 1.0 * kMiB}), "Copying: 3 MiB, 1.0 MiB/s");
   EXPECT_EQ(bar_line({"Copying", 3 * kMiB, 0, {}}, 79), "Copying 3 MiB");
-  EXPECT_EQ(plain_line({"Copying", 0, 7200 * kMiB, 1.0 * kMiB}), "Copying: 0% (0 of 7200 MiB, 1.0 MiB/s, 2:00:00 left)");
+  EXPECT_EQ(plain_line({"Copying", 0, 7200 * kMiB, 1.0 * kMiB}),
+            "Copying: 0% (0 of 7200 MiB, 1.0 MiB/s, 2:00:00 left)");
 }
 
 /// stderr (and stdout) somewhere else for a while.
@@ -89,7 +93,8 @@ class Redirected {
 std::string read_all_there_is(int fd) {
   std::string text;
   char piece[4096];
-  for (ssize_t got = 0; (got = ::read(fd, piece, sizeof piece)) > 0;) text.append(piece, static_cast<std::size_t>(got));
+  for (ssize_t got = 0; (got = ::read(fd, piece, sizeof piece)) > 0;)
+    text.append(piece, static_cast<std::size_t>(got));
   return text;
 }
 
@@ -169,7 +174,8 @@ TEST(ProgressMeter, ShortWorkDoesNotShow) {
     const Redirected redirected(in.get());
     ProgressMeter meter(console, "Merging");
     const ProgressCallback progress = meter.callback();
-    for (std::uint64_t i = 0; i < 1000; ++i) report_progress(progress, i, 1000);
+    for (std::uint64_t i = 0; i < 1000; ++i)
+      report_progress(progress, i, 1000);
   }
   EXPECT_THAT(read_all_there_is(out.get()), IsEmpty());
 }

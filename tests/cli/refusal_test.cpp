@@ -1,4 +1,5 @@
-// What has to be refused before anything is attached, whoever asks: hostile descriptors, damaged images, wrong requests.
+// What has to be refused before anything is attached, whoever asks: hostile descriptors, damaged images,
+// wrong requests.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -15,7 +16,9 @@ const std::string kTop = "{5fbaabe3-6958-40ff-92a7-860e329aab41}";
 const std::string kNone = "{00000000-0000-0000-0000-000000000000}";
 const std::string kA = "{aaaaaaaa-1111-1111-1111-111111111111}";
 
-std::string one_image(const std::string& file) { return descriptor_text(20480, 64, {{kTop, kNone, file}}); }
+std::string one_image(const std::string& file) {
+  return descriptor_text(20480, 64, {{kTop, kNone, file}});
+}
 
 std::string replaced(std::string text, const std::string& what, const std::string& by) {
   const std::size_t at = text.find(what);
@@ -23,8 +26,9 @@ std::string replaced(std::string text, const std::string& what, const std::strin
 }
 
 std::string entity_bomb() {
-  return replaced(one_image("&a;"), "<Parallels_disk_image>",
-                  "<!DOCTYPE x [<!ENTITY a \"aaaaaaaaaa\"><!ENTITY b \"&a;&a;&a;&a;&a;\">]><Parallels_disk_image>");
+  return replaced(
+      one_image("&a;"), "<Parallels_disk_image>",
+      "<!DOCTYPE x [<!ENTITY a \"aaaaaaaaaa\"><!ENTITY b \"&a;&a;&a;&a;&a;\">]><Parallels_disk_image>");
 }
 
 struct HostileRow {
@@ -32,7 +36,9 @@ struct HostileRow {
   std::string xml;
   int status;
 };
-void PrintTo(const HostileRow& row, std::ostream* out) { *out << row.name; }
+void PrintTo(const HostileRow& row, std::ostream* out) {
+  *out << row.name;
+}
 
 class HostileDescriptor : public testing::TestWithParam<HostileRow> {};
 
@@ -70,11 +76,15 @@ TEST_P(HostileDescriptor, IsRefusedByMountAndCheckWithOneLine) {
 INSTANTIATE_TEST_SUITE_P(
     Cli, HostileDescriptor,
     testing::Values(
-        HostileRow{"dot_dot", one_image("../i.hdd"), 39}, HostileRow{"absolute", one_image("/etc/passwd"), 39},
-        HostileRow{"symlink", one_image("link.hdd"), 39}, HostileRow{"symlinked_directory", one_image("up/i.hdd"), 39},
+        HostileRow{"dot_dot", one_image("../i.hdd"), 39},
+        HostileRow{"absolute", one_image("/etc/passwd"), 39},
+        HostileRow{"symlink", one_image("link.hdd"), 39},
+        HostileRow{"symlinked_directory", one_image("up/i.hdd"), 39},
         HostileRow{"entity_bomb", entity_bomb(), 23},
-        HostileRow{"size_2_63", replaced(one_image("i.hdd"), "<Disk_size>20480<", "<Disk_size>18014398509481984<"), 23},
-        HostileRow{"size_garbage", replaced(one_image("i.hdd"), "<Disk_size>20480<", "<Disk_size>20480x<"), 23},
+        HostileRow{"size_2_63",
+                   replaced(one_image("i.hdd"), "<Disk_size>20480<", "<Disk_size>18014398509481984<"), 23},
+        HostileRow{"size_garbage", replaced(one_image("i.hdd"), "<Disk_size>20480<", "<Disk_size>20480x<"),
+                   23},
         HostileRow{"cluster_3", replaced(one_image("i.hdd"), "<Blocksize>64<", "<Blocksize>3<"), 23},
         HostileRow{"no_top", replaced(one_image("i.hdd"), "<TopGUID>" + kTop, "<TopGUID>" + kA), 23},
         HostileRow{"cycle", descriptor_text(20480, 64, {{kTop, kA, "i.hdd"}, {kA, kTop, "j.hdd"}}), 23},
@@ -95,11 +105,16 @@ TEST(Mount, RefusesBeforeItAttaches) {
       {{"mount", "missing.xml"}, 39, "Can't resolve missing.xml: No such file or directory\n"},
       {{"mount", "-u", kA, "DiskDescriptor.xml"}, 43, "Uuid " + kA + " not found\n"},
       {{"mount", "-u", "base", "DiskDescriptor.xml"}, 38, "Incorrect uuid specified: base\n"},
-      {{"mount", "-m", "nowhere", "DiskDescriptor.xml"}, 38,
+      {{"mount", "-m", "nowhere", "DiskDescriptor.xml"},
+       38,
        "Failed to stat mount point nowhere: No such file or directory\n"},
       {{"mount", "-m", "file", "DiskDescriptor.xml"}, 38, "Mount point file not a directory\n"},
-      {{"mount", "-d", "/dev/sda", "DiskDescriptor.xml"}, 38, "Invalid device /dev/sda: give it as /dev/ploopN\n"},
-      {{"mount", "-c", std::string(64, 'x'), "DiskDescriptor.xml"}, 38, "Component name too long: " + std::string(64, 'x') + "\n"},
+      {{"mount", "-d", "/dev/sda", "DiskDescriptor.xml"},
+       38,
+       "Invalid device /dev/sda: give it as /dev/ploopN\n"},
+      {{"mount", "-c", std::string(64, 'x'), "DiskDescriptor.xml"},
+       38,
+       "Component name too long: " + std::string(64, 'x') + "\n"},
       {{"mount", "-f", "raw", "i.hdd"}, 38, "Blocksize is not specified\n"},
       {{"mount", "missing.hdd"}, 4, "Can't resolve missing.hdd: No such file or directory\n"},
   };
@@ -116,7 +131,8 @@ TEST(Mount, NodeWithChildrenNeedsReadOnly) {
   const Sandbox box;
   ImageBuilder(20480, 64).write(box / "base.hdd");
   ImageBuilder(20480, 64).write(box / "top.hdd");
-  write_text(box / "DiskDescriptor.xml", descriptor_text(20480, 64, {{kA, kNone, "base.hdd"}, {kTop, kA, "top.hdd"}}));
+  write_text(box / "DiskDescriptor.xml",
+             descriptor_text(20480, 64, {{kA, kNone, "base.hdd"}, {kTop, kA, "top.hdd"}}));
   const ProcessResult result = box.ploop({"mount", "-u", kA, "DiskDescriptor.xml"});
   EXPECT_EQ(result.status, 38);
   EXPECT_EQ(result.err, "Unable to mount (rw) snapshot " + kA + ": it has 1 child\n");
@@ -154,8 +170,9 @@ TEST(Mount, EncryptedFileSystemIsNotMounted) {
   const Sandbox box;
   ImageBuilder(20480, 64).write(box / "i.hdd");
   stdfs::create_directory(box / "mnt");
-  write_text(box / "DiskDescriptor.xml", replaced(one_image("i.hdd"), "<Padding>0</Padding>",
-                                                  "<Padding>0</Padding>\n    <Encryption><KeyId>k1</KeyId></Encryption>"));
+  write_text(box / "DiskDescriptor.xml",
+             replaced(one_image("i.hdd"), "<Padding>0</Padding>",
+                      "<Padding>0</Padding>\n    <Encryption><KeyId>k1</KeyId></Encryption>"));
   EXPECT_EQ(box.ploop({"mount", "-m", "mnt", "DiskDescriptor.xml"}).status, 45);
 }
 

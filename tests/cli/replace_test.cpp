@@ -13,7 +13,8 @@ constexpr std::uint64_t kSize = 20480;  ///< 10 MiB
 constexpr std::uint32_t kCluster = 64;
 constexpr const char* kXml = "DiskDescriptor.xml";
 
-/// A disk of a base and a top; root.copy is like the base with its clusters in another order, the others are not.
+/// A disk of a base and a top; root.copy is like the base with its clusters in another order, the others are
+/// not.
 class Replace : public testing::Test {
  protected:
   void SetUp() override {
@@ -66,7 +67,8 @@ TEST_F(Replace, WrongWords) {
   refused({"-d", "/dev/ploop0", "-l", "0", "-i", "root.copy"}, 2, "Can't open dev");
   refused({"-l", "0", "-i", "root.copy", kXml}, 38, "Can't specify level for offline replace");
   refused({"-u", uuid, "-i", "nosuch", kXml}, 38, "nosuch");
-  refused({"-u", "{22222222-2222-2222-2222-222222222222}", "-i", "root.copy", kXml}, 38, "Can't find snapshot by uuid");
+  refused({"-u", "{22222222-2222-2222-2222-222222222222}", "-i", "root.copy", kXml}, 38,
+          "Can't find snapshot by uuid");
   refused({"-o", "nosuch", "-i", "root.copy", kXml}, 38, "Can't find image");
   refused({"-u", uuid, "-i", "root.hdd", kXml}, 38, "already");
 }

@@ -45,13 +45,16 @@ TEST(ExitCodes, AreTheDocumentedOnes) {
 /// The numbers scripts compare, written out again on purpose.
 TEST(ExitCodes, KeepTheirNumbers) {
   const std::map<ExitCode, int> fixed = {
-      {ExitCode::Create, 1},  {ExitCode::Device, 2},      {ExitCode::DeviceIoctl, 3}, {ExitCode::Open, 4},
-      {ExitCode::Read, 6},    {ExitCode::Write, 7},       {ExitCode::Format, 11},     {ExitCode::System, 12},
-      {ExitCode::Mount, 21},  {ExitCode::Umount, 22},     {ExitCode::Lock, 23},       {ExitCode::Mkfs, 24},
-      {ExitCode::InUse, 37},  {ExitCode::Param, 38},      {ExitCode::Descriptor, 39}, {ExitCode::NotMounted, 40},
-      {ExitCode::Fsck, 41},   {ExitCode::NoSnapshot, 43}, {ExitCode::Crypt, 45},      {ExitCode::UmountBusy, 46},
+      {ExitCode::Create, 1},      {ExitCode::Device, 2},      {ExitCode::DeviceIoctl, 3},
+      {ExitCode::Open, 4},        {ExitCode::Read, 6},        {ExitCode::Write, 7},
+      {ExitCode::Format, 11},     {ExitCode::System, 12},     {ExitCode::Mount, 21},
+      {ExitCode::Umount, 22},     {ExitCode::Lock, 23},       {ExitCode::Mkfs, 24},
+      {ExitCode::InUse, 37},      {ExitCode::Param, 38},      {ExitCode::Descriptor, 39},
+      {ExitCode::NotMounted, 40}, {ExitCode::Fsck, 41},       {ExitCode::NoSnapshot, 43},
+      {ExitCode::Crypt, 45},      {ExitCode::UmountBusy, 46},
   };
-  for (const auto& [code, number] : fixed) EXPECT_EQ(static_cast<int>(code), number);
+  for (const auto& [code, number] : fixed)
+    EXPECT_EQ(static_cast<int>(code), number);
 }
 
 const std::string kBase = "{00000000-0000-0000-0000-000000000000}";
@@ -59,15 +62,18 @@ const std::string kSnap = "{11111111-1111-1111-1111-111111111111}";
 const std::string kTop = "{5fbaabe3-6958-40ff-92a7-860e329aab41}";
 
 std::vector<ops::SnapshotRow> two_rows() {
-  return {{kBase, kSnap, "/vz/ct/root.hdd", false, false}, {kSnap, kTop, "/vz/ct/root.hdd.{fa187d3a}", true, false}};
+  return {{kBase, kSnap, "/vz/ct/root.hdd", false, false},
+          {kSnap, kTop, "/vz/ct/root.hdd.{fa187d3a}", true, false}};
 }
 
 TEST(SnapshotListText, DefaultColumnsByteForByte) {
   SnapshotListArguments args;
   args.fields = parse_snapshot_list({"x.xml"})->fields;
   EXPECT_EQ(format_snapshot_rows(two_rows(), args),
-            "PARENT_UUID                            C UUID                                   FNAME                            \n" +
-                kBase + "   " + kSnap + " /vz/ct/root.hdd\n" + kSnap + " * " + kTop + " /vz/ct/root.hdd.{fa187d3a}\n");
+            "PARENT_UUID                            C UUID                                   FNAME           "
+            "                 \n" +
+                kBase + "   " + kSnap + " /vz/ct/root.hdd\n" + kSnap + " * " + kTop +
+                " /vz/ct/root.hdd.{fa187d3a}\n");
 }
 
 TEST(SnapshotListText, OneColumnIsBare) {

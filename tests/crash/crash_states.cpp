@@ -110,7 +110,8 @@ void CrashStates::advance(std::uint64_t time) {
     p.durable = durable(entry, time);
     const bool grows =
         entry.kind == OpKind::Write || entry.kind == OpKind::Allocate || entry.kind == OpKind::Clone;
-    // What a barrier made durable can be read back, also when an operation before it that failed has cut the file after all.
+    // What a barrier made durable can be read back, also when an operation before it that failed has cut the
+    // file after all.
     const std::uint64_t end = entry.offset + entry.length;
     p.new_size = grows && (p.durable || end > entry.size_before) ? end : 0;
   }

@@ -1,5 +1,5 @@
-// Power cuts during a live merge: two files change, and at every moment the stack of both, read in the ordinary way, has to give
-// what was flushed. And proof that this can fail.
+// Power cuts during a live merge: two files change, and at every moment the stack of both, read in the
+// ordinary way, has to give what was flushed. And proof that this can fail.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -25,7 +25,9 @@ Shape merge_shape(std::uint64_t seed) {
   std::mt19937_64 rng(seed * 11 + 3);
   Shape shape;
   shape.version = rng() % 2 == 0 ? format::Version::V1 : format::Version::V2;
-  shape.clusters = rng() % 8 == 0 ? 1100 : 6 + static_cast<std::uint32_t>(rng() % 20);  // with a table of several pages at times
+  shape.clusters =
+      rng() % 8 == 0 ? 1100
+                     : 6 + static_cast<std::uint32_t>(rng() % 20);  // with a table of several pages at times
   shape.levels = 2 + static_cast<std::uint32_t>(rng() % 3);
   shape.can_clone = rng() % 2 == 0;
   shape.top_percent = shape.clusters > 100 ? 2 : 30 + static_cast<std::uint32_t>(rng() % 70);
@@ -54,14 +56,16 @@ struct Actor {
   };
 };
 
-/// One life: a device in the state right after the beginning of a live merge, tags that write, the drain, the end of the merge, a
-/// few more requests, close.
+/// One life: a device in the state right after the beginning of a live merge, tags that write, the drain, the
+/// end of the merge, a few more requests, close.
 class MergeLife {
  public:
   MergeLife(const Disk& disk, std::uint64_t seed, engine::Sabotage sabotage)
       : disk_(disk), seed_(seed), ring_(ring_options(seed)), next_generation_(disk.next_generation) {
-    into_ = std::make_unique<io::RecordingFile>(clock_, file_of(disk.lower.back(), disk.shape.can_clone, "into"));
-    overlay_ = std::make_unique<io::RecordingFile>(clock_, file_of(disk.top, disk.shape.can_clone, "overlay"));
+    into_ =
+        std::make_unique<io::RecordingFile>(clock_, file_of(disk.lower.back(), disk.shape.can_clone, "into"));
+    overlay_ =
+        std::make_unique<io::RecordingFile>(clock_, file_of(disk.top, disk.shape.can_clone, "overlay"));
     clock_.tick();
     open(sabotage);
   }
@@ -75,7 +79,8 @@ class MergeLife {
     workload.compact_percent = 0;  // one maintenance operation at a time
     const StepSource source = random_steps(disk_.shape, workload);
     unsigned left = kTags + 1;
-    for (unsigned t = 0; t < kTags; ++t) serve(*this, t, source, &left);
+    for (unsigned t = 0; t < kTags; ++t)
+      serve(*this, t, source, &left);
     merge(*this, &left);
     if (!ring_.run_until([&] { return left == 0; })) violation = "something hangs";
     if (!violation.empty()) return;
@@ -114,7 +119,8 @@ class MergeLife {
 
   void open(engine::Sabotage sabotage) {
     engine::DeviceConfig config;
-    for (std::size_t level = 0; level + 1 < disk_.lower.size(); ++level) add(config, std::make_unique<ContentFile>(disk_.lower[level], disk_.shape.can_clone), false);
+    for (std::size_t level = 0; level + 1 < disk_.lower.size(); ++level)
+      add(config, std::make_unique<ContentFile>(disk_.lower[level], disk_.shape.can_clone), false);
     add(config, std::make_unique<Handle>(*into_), true);
     add(config, std::make_unique<Handle>(*overlay_), true);
     if (!violation.empty()) return;
@@ -133,7 +139,8 @@ class MergeLife {
   }
 
   void add(engine::DeviceConfig& config, std::unique_ptr<io::BlockFile> file, bool writable) {
-    auto delta = image::Delta::open(std::move(file), image::Kind::Ploop1, {.allow_in_use = true, .writable = writable});
+    auto delta = image::Delta::open(std::move(file), image::Kind::Ploop1,
+                                    {.allow_in_use = true, .writable = writable});
     if (delta) {
       config.deltas.push_back(*std::move(delta));
     } else {
@@ -155,11 +162,14 @@ class MergeLife {
       event.generation = step.op == Op::Write ? self.next_generation_++ : kZeros;
       event.time = self.clock_.tick();
       if (step.op == Op::Write) {
-        for (std::uint64_t s = 0; s < step.count; ++s) stamp(buffer.data() + s * 512, step.first + s, event.generation);
+        for (std::uint64_t s = 0; s < step.count; ++s)
+          stamp(buffer.data() + s * 512, step.first + s, event.generation);
       }
       if (step.op != Op::Read) self.events.push_back(event);
-      const engine::Request request{step.op, step.fua, step.unmap, step.first * 512, step.count * 512,
-                                    step.op == Op::Write || step.op == Op::Read ? buffer.data() : nullptr};
+      const engine::Request request{
+          step.op,          step.fua,
+          step.unmap,       step.first * 512,
+          step.count * 512, step.op == Op::Write || step.op == Op::Read ? buffer.data() : nullptr};
       const int result = co_await self.device_->execute(request);
       if (result != 0) self.violation = fmt::format("{} answered {}", step.text(), result);
       event.kind = step.op == Op::Flush ? OracleEvent::Kind::EndFlush : OracleEvent::Kind::EndWrite;
@@ -175,7 +185,8 @@ class MergeLife {
     const int drained = co_await self.device_->drain_overlay();
     const int held = co_await self.device_->hold();
     // A saboteur leaves the overlay as it is.
-    if (held != 0 || (drained != 0 && drained != -EAGAIN)) self.violation = fmt::format("drain {} hold {}", drained, held);
+    if (held != 0 || (drained != 0 && drained != -EAGAIN))
+      self.violation = fmt::format("drain {} hold {}", drained, held);
     self.merged_at = self.clock_.tick();
     self.device_->drop_overlay();
     self.device_->release();
@@ -199,23 +210,28 @@ class MergeJudge {
  public:
   MergeJudge(const Disk& disk, const MergeLife& life, std::uint64_t seed)
       : disk_(disk), life_(life), rng_(seed), oracle_(Oracle::Settles::Flushed, disk.initial) {
-    for (const io::Recorded& entry : life.log()) (entry.file == life.into_number() ? into_log_ : overlay_log_).push_back(entry);
+    for (const io::Recorded& entry : life.log())
+      (entry.file == life.into_number() ? into_log_ : overlay_log_).push_back(entry);
     into_.emplace(disk.lower.back(), into_log_, disk.data_start);
     overlay_.emplace(disk.top, overlay_log_, disk.data_start);
   }
 
   std::string run() {
     std::vector<std::uint64_t> times;
-    for (const io::Recorded& entry : life_.log()) times.push_back(entry.submitted + 1);
-    for (const OracleEvent& event : life_.events) times.push_back(event.time + 1);
+    for (const io::Recorded& entry : life_.log())
+      times.push_back(entry.submitted + 1);
+    for (const OracleEvent& event : life_.events)
+      times.push_back(event.time + 1);
     times.push_back(life_.merged_at + 1);
     std::sort(times.begin(), times.end());
     std::size_t next = 0;
     for (const std::uint64_t time : times) {
-      while (next < life_.events.size() && life_.events[next].time < time) oracle_.apply(life_.events[next++]);
+      while (next < life_.events.size() && life_.events[next].time < time)
+        oracle_.apply(life_.events[next++]);
       into_->advance(time);
       overlay_->advance(time);
-      if (std::string wrong = look(time); !wrong.empty()) return fmt::format("{}\n  power cut before {}, {}", wrong, time, disk_.shape.text());
+      if (std::string wrong = look(time); !wrong.empty())
+        return fmt::format("{}\n  power cut before {}, {}", wrong, time, disk_.shape.text());
     }
     return "";
   }
@@ -259,11 +275,15 @@ class MergeJudge {
     std::vector<image::Delta> deltas;
     std::string wrong;
     const auto add = [&](const Content& content) {
-      auto delta = image::Delta::open(std::make_unique<ContentFile>(content), image::Kind::Ploop1, {.allow_in_use = true});
-      if (delta) deltas.push_back(*std::move(delta));
-      else wrong = "open: " + delta.error().message();
+      auto delta = image::Delta::open(std::make_unique<ContentFile>(content), image::Kind::Ploop1,
+                                      {.allow_in_use = true});
+      if (delta)
+        deltas.push_back(*std::move(delta));
+      else
+        wrong = "open: " + delta.error().message();
     };
-    for (std::size_t level = 0; level + 1 < disk_.lower.size(); ++level) add(disk_.lower[level]);
+    for (std::size_t level = 0; level + 1 < disk_.lower.size(); ++level)
+      add(disk_.lower[level]);
     add(into);
     if (overlay != nullptr) add(*overlay);
     if (!wrong.empty()) return wrong;
@@ -272,7 +292,8 @@ class MergeJudge {
     std::vector<std::byte> bytes(disk_.shape.sectors() * 512);
     if (const Status done = stack->read(0, bytes); !done) return done.error().message();
     view->sectors.resize(disk_.shape.sectors());
-    for (std::uint64_t s = 0; s < view->sectors.size(); ++s) view->sectors[s] = read_stamp(bytes.data() + s * 512, s);
+    for (std::uint64_t s = 0; s < view->sectors.size(); ++s)
+      view->sectors[s] = read_stamp(bytes.data() + s * 512, s);
     return "";
   }
 
@@ -300,7 +321,8 @@ std::string live(std::uint64_t seed, engine::Sabotage sabotage) {
 }
 
 TEST(LiveMerge, EveryPowerCutLeavesWhatWasFlushed) {
-  const std::string wrong = run_seeds(scaled(60), [](std::uint64_t seed) { return live(seed, engine::Sabotage::None); });
+  const std::string wrong =
+      run_seeds(scaled(60), [](std::uint64_t seed) { return live(seed, engine::Sabotage::None); });
   EXPECT_EQ(wrong, "");
   EXPECT_GE(counted("live_merge_states"), scaled(10000));
   publish_counters("crash_live_merge");
@@ -318,7 +340,8 @@ TEST_P(LiveMergeSaboteurs, AreCaught) {
 
 INSTANTIATE_TEST_SUITE_P(All, LiveMergeSaboteurs,
                          testing::Values(engine::Sabotage::UnmaskNever, engine::Sabotage::UnmaskEarly,
-                                         engine::Sabotage::DataBeforePointer, engine::Sabotage::NoPassengers));
+                                         engine::Sabotage::DataBeforePointer,
+                                         engine::Sabotage::NoPassengers));
 
 }  // namespace
 }  // namespace ploop::crash

@@ -1,5 +1,6 @@
-// Power cuts during merge, grow and shrink of closed images: in every state that may be left the guest of the stack reads as
-// before, and repeating the work ends right. And proof that this can fail: each barrier is left out once.
+// Power cuts during merge, grow and shrink of closed images: in every state that may be left the guest of the
+// stack reads as before, and repeating the work ends right. And proof that this can fail: each barrier is
+// left out once.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -38,9 +39,9 @@ class Forgetful final : public io::ForwardingFile<> {
 /// One piece of offline work on the lowest file of a stack.
 struct Work {
   StackShape shape;
-  Files files;                                          ///< base first
-  Bytes view;                                           ///< what the guest of the stack reads, at all times
-  Bytes alone;                                          ///< what the base by itself reads once it is closed again
+  Files files;  ///< base first
+  Bytes view;   ///< what the guest of the stack reads, at all times
+  Bytes alone;  ///< what the base by itself reads once it is closed again
   std::function<Status(std::unique_ptr<io::BlockFile>)> run;  ///< on the base's file; may be repeated
   /// Everything the guest of these files can see.
   std::function<Bytes(const Files&, const StackShape&, bool allow_in_use)> look = guest_view;
@@ -131,7 +132,8 @@ std::string judge(const Work& work, const Content& state, bool begun, bool secon
     const bool marked = open_copy(*now[0], {.allow_in_use = true})->header().is_in_use();
     if (begun && !marked && alone_view(work, *now[0]) != work.alone) return "closed, but not complete";
     if (!second_life) return "";
-    if (const Status again = work.run(std::make_unique<Borrowed>(*now[0])); !again) return again.error().message();
+    if (const Status again = work.run(std::make_unique<Borrowed>(*now[0])); !again)
+      return again.error().message();
     if (alone_view(work, *now[0]) != work.alone) return "repeating it ends wrong";
     const auto report = image::check_image(*now[0], {.force = true, .check = true, .read_only = true});
     return report && report->exit == ExitCode::Ok ? "" : "check finds something after repeating it";
@@ -146,9 +148,11 @@ std::string power_cut(const Work& work, std::uint64_t forgotten, std::uint64_t s
   io::SimDisk disk;
   auto recorded = std::make_unique<io::RecordingFile>(disk, copy_of(*work.files[0]));
   Forgetful file(*recorded, forgotten);
-  if (const Status done = work.run(std::make_unique<Borrowed>(static_cast<io::BlockFile&>(file))); !done) return done.error().message();
+  if (const Status done = work.run(std::make_unique<Borrowed>(static_cast<io::BlockFile&>(file))); !done)
+    return done.error().message();
   const auto is_sync = [](const io::Recorded& entry) { return entry.kind == io::OpKind::Sync; };
-  if (syncs != nullptr) *syncs = static_cast<std::uint64_t>(std::count_if(disk.log().begin(), disk.log().end(), is_sync));
+  if (syncs != nullptr)
+    *syncs = static_cast<std::uint64_t>(std::count_if(disk.log().begin(), disk.log().end(), is_sync));
   const auto first_sync = std::find_if(disk.log().begin(), disk.log().end(), is_sync);
   const std::uint64_t begun = first_sync == disk.log().end() ? ~std::uint64_t{0} : first_sync->completed;
 
@@ -165,7 +169,8 @@ std::string power_cut(const Work& work, std::uint64_t forgotten, std::uint64_t s
       if (!seen.insert(state.hash() * 2 + (time > begun ? 1 : 0)).second) return;
       const std::string wrong = judge(work, state, time > begun, seen.size() % 4 == 0);
       ++*states;
-      if (!wrong.empty()) violation = fmt::format("{}\n  pending:\n{}{}", wrong, crash.describe(fates), crash.recent(16));
+      if (!wrong.empty())
+        violation = fmt::format("{}\n  pending:\n{}{}", wrong, crash.describe(fates), crash.recent(16));
     });
   };
   for (std::size_t i = 0; i < disk.log().size() && violation.empty(); ++i) {
@@ -192,7 +197,9 @@ void with_grow(std::uint64_t seed, const std::function<void(const Work&)>& use) 
   work.look = mapped_view;
   work.view = work.alone = mapped_view(work.files, work.shape, false);
   const std::uint64_t clusters = 8177 + random() % 16000;
-  work.run = [&work, clusters](std::unique_ptr<io::BlockFile> file) { return run_grow(work, clusters, std::move(file)); };
+  work.run = [&work, clusters](std::unique_ptr<io::BlockFile> file) {
+    return run_grow(work, clusters, std::move(file));
+  };
   use(work);
 }
 

@@ -177,12 +177,13 @@ void Session::end(Tag& tag, int result) {
 void Session::end_compact(const Step& step, const engine::CompactResult& done) {
   moved_ += done.moved;
   cut_ += done.cut;
-  transcript_.push_back(
-      fmt::format("  [..{}] {} = {}, moved {} cut {}", clock_.tick(), step.text(), done.result, done.moved, done.cut));
+  transcript_.push_back(fmt::format("  [..{}] {} = {}, moved {} cut {}", clock_.tick(), step.text(),
+                                    done.result, done.moved, done.cut));
   // A compaction does not wait for space: it gives some back.
   if (done.result == 0 || done.result == -EBUSY || done.result == -ENOSPC) return;
   if (done.result == -EOPNOTSUPP && disk_.shape.raw_top()) return;
-  if (std::ranges::count(allowed_errors_, done.result) == 0) complain(fmt::format("{} answered {}", step.text(), done.result));
+  if (std::ranges::count(allowed_errors_, done.result) == 0)
+    complain(fmt::format("{} answered {}", step.text(), done.result));
 }
 
 void Session::check_read(Tag& tag) {
@@ -197,7 +198,8 @@ void Session::check_read(Tag& tag) {
   }
 }
 
-/// The request as a transport with zero copy asks it first: the data is in a buffer that only the ring knows. Every other tag is one.
+/// The request as a transport with zero copy asks it first: the data is in a buffer that only the ring knows.
+/// Every other tag is one.
 engine::Request Session::zero_copied(unsigned number, engine::Request request) {
   const bool moves_data = request.op == engine::Request::Op::Read || request.op == engine::Request::Op::Write;
   if (number % 2 == 0 || !moves_data) return request;

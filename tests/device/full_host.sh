@@ -87,6 +87,29 @@ done
 must ploop init -s 60M "$scratch/small/root.hdd"
 must umount "$scratch/small"
 
+step "resize of a disk that is not attached: on a full host it ends, and the disk is as it was"
+must mount -t tmpfs -o size=60m ploop-test "$scratch/small"
+defer umount -l "$scratch/small"
+mkdir "$scratch/small/disk"
+dd=$scratch/small/disk/DiskDescriptor.xml
+must ploop init -s 64M "$scratch/small/disk/root.hdd"
+fallocate -l $(($(stat -f -c '%a * %S / 1024' "$scratch/small") - 2000))K "$scratch/small/ballast" || fail "fallocate"
+ploop_timeout=40 must_fail '(7|16|24|25|26|20|21|30|31)' "." ploop resize -s 40M "$dd"
+[ -z "$(ploop list)" ] || fail "a device is left"
+[ "$(ls -A "$scratch/small/disk" | tr '\n' ' ')" = "DiskDescriptor.xml DiskDescriptor.xml.lck root.hdd " ] || fail "left: $(ls -A "$scratch/small/disk")"
+
+step "convert to preallocated on a full host: what was reserved goes back, and the disk is as it was"
+before=$(allocated "$scratch/small/disk/root.hdd")
+must_fail 20 "No space" ploop convert -f preallocated "$dd"
+[ "$(allocated "$scratch/small/disk/root.hdd")" -le $((before + 65536)) ] || fail "the image takes $(allocated "$scratch/small/disk/root.hdd") bytes instead of $before"
+[ "$(ls -A "$scratch/small/disk" | tr '\n' ' ')" = "DiskDescriptor.xml DiskDescriptor.xml.lck root.hdd " ] || fail "left: $(ls -A "$scratch/small/disk")"
+make_room "$scratch/small"
+attach -r "$dd"
+must e2fsck -fn "$device"p1
+detach "$device"
+must ploop resize -s 40M "$dd"
+must umount "$scratch/small"
+
 step "a limit for the size of files is an error like others"
 mkdir "$scratch/limited"
 for format in raw preallocated; do

@@ -98,11 +98,14 @@ must_fail 32 "No such file" "$mount_helper" "$xml" "$scratch/nowhere"
 must_fail 32 "Unable to find" "$umount_helper" "$scratch/mnt"
 must_fail 32 "option" "$mount_helper" "$xml" "$scratch/mnt" -o no_such_option
 # These would mount something else than the device's file system, which nobody would find again.
-for wrong in loop loop=/dev/loop7 offset=4096 sizelimit=1m bind rbind move remount helper=other uhelper=other verity.hashdevice=/dev/null; do
+for wrong in loop loop=/dev/loop7 offset=4096 sizelimit=1m bind rbind move remount helper=other uhelper=other verity.hashdevice=/dev/null X-mount.subdir=file; do
   must_fail 32 "option '${wrong%%=*}' " "$mount_helper" "$xml" "$scratch/mnt" -o "noatime,$wrong,nodev"
   must_fail 21 "option '${wrong%%=*}' " ploop mount -m "$scratch/mnt" -o "$wrong" "$xml"
 done
 ! mountpoint -q "$scratch/mnt" || fail "something was mounted"
+"$mount_helper" "$xml" "" 2>"$scratch/said"
+[ $? -eq 1 ] && grep -q "directory must be given" "$scratch/said" || fail "no directory is not refused"
+! grep -qsF "$scratch/mnt" /run/mount/utab || fail "the record of a mount was left: $(grep -F "$scratch/mnt" /run/mount/utab)"
 nothing_runs
 for wrong in "" "$xml" "$image $scratch/mnt" "-h"; do
   # shellcheck disable=SC2086

@@ -51,9 +51,11 @@ audit() {
   local sockets
   sockets=$(find "/proc/$worker/fd" -lname 'socket:*' | wc -l)
   [ "$sockets" -le 3 ] || fail "$1: $sockets sockets"
-  local guardian_images
-  guardian_images=$(find "/proc/$(pid_of guardian)/fd" -lname "$scratch/disk/*" | wc -l)
-  [ "$guardian_images" = 0 ] || fail "$1: the guardian keeps $guardian_images image files"
+  # The guardian keeps references to the images (O_PATH) and nothing that could read one.
+  local fd
+  for fd in $(find "/proc/$(pid_of guardian)/fd" -lname "$scratch/disk/*" -printf '%f\n'); do
+    (($(sed -n 's/^flags:[[:space:]]*/0/p' "/proc/$(pid_of guardian)/fdinfo/$fd") & 010000000)) || fail "$1: the guardian keeps an image file open"
+  done
 }
 
 step "a device, its parts"

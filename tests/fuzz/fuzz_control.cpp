@@ -1,5 +1,5 @@
-// The texts that pass between commands and daemons. Whatever the bytes are, reading ends, nothing is thrown, and what is
-// accepted survives being written and read again.
+// The texts that pass between commands and daemons. Whatever the bytes are, reading ends, nothing is thrown,
+// and what is accepted survives being written and read again.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -33,7 +33,8 @@ void check_spec(std::string_view text) {
   const auto spec = decode_attach_spec(text);
   if (!spec) return;
   REQUIRE(!spec->deltas.empty() && spec->deltas.size() <= kMaxDeltas);
-  for (const DeltaSpec& delta : spec->deltas) REQUIRE(delta.path.front() == '/' && delta.path.find('\0') == std::string::npos);
+  for (const DeltaSpec& delta : spec->deltas)
+    REQUIRE(delta.path.front() == '/' && delta.path.find('\0') == std::string::npos);
   const auto again = decode_attach_spec(encode_attach_spec(*spec));
   REQUIRE(again.has_value() && *again == *spec);
 }
@@ -46,11 +47,14 @@ void check_state(std::string_view text) {
 }
 
 void check_tracking(std::string_view text) {
-  if (const auto start = decode_track_start(text)) REQUIRE(decode_track_start(encode_track_start(*start)).value() == *start);
-  if (const auto set = decode_track_set(text)) REQUIRE(decode_track_set(encode_track_set(*set)).value() == *set);
+  if (const auto start = decode_track_start(text))
+    REQUIRE(decode_track_start(encode_track_start(*start)).value() == *start);
+  if (const auto set = decode_track_set(text))
+    REQUIRE(decode_track_set(encode_track_set(*set)).value() == *set);
   const auto batch = decode_track_batch(text);
   if (!batch) return;
-  for (const TrackExtent& e : batch->extents) REQUIRE(e.start < e.end);
+  for (const TrackExtent& e : batch->extents)
+    REQUIRE(e.start < e.end);
   REQUIRE(decode_track_batch(encode_track_batch(*batch)).value() == *batch);
 }
 

@@ -1,5 +1,5 @@
-// Whatever the bytes are, parsing a descriptor ends; what it accepts survives a rewrite unchanged, and the rewrite is
-// stable.
+// Whatever the bytes are, parsing a descriptor ends; what it accepts survives a rewrite unchanged, and the
+// rewrite is stable.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

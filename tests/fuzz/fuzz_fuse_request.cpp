@@ -1,5 +1,5 @@
-// One message as from /dev/fuse. Whatever the bytes are, a request that reaches the engine lies inside the device, is made of
-// whole sectors, and its data lies inside the message.
+// One message as from /dev/fuse. Whatever the bytes are, a request that reaches the engine lies inside the
+// device, is made of whole sectors, and its data lies inside the message.
 #include <linux/falloc.h>
 
 #include <cstddef>
@@ -15,7 +15,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   using namespace ploop::transport::fuse;
   using Op = ploop::engine::Request::Op;
   if (size < 2) return 0;
-  // The first byte chooses the device, the second repairs the length field, without which little gets through.
+  // The first byte chooses the device, the second repairs the length field, without which little gets
+  // through.
   const Limits limits{(std::uint64_t{data[0]} & 127) * 65536, 256 * 1024, (data[0] & 128) == 0};
   std::vector<std::byte> message(size - 2);
   if (!message.empty()) std::memcpy(message.data(), data + 2, message.size());

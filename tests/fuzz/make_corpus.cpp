@@ -83,8 +83,9 @@ void write_seeds(const std::filesystem::path& folder) {
 }
 
 /// One or two images and a script for the engine target; its form is described there.
-void write_engine_seed(const std::filesystem::path& path, std::uint8_t flags, const std::vector<std::uint8_t>& script,
-                       const Slots& lower, const Slots& upper, Version version) {
+void write_engine_seed(const std::filesystem::path& path, std::uint8_t flags,
+                       const std::vector<std::uint8_t>& script, const Slots& lower, const Slots& upper,
+                       Version version) {
   const auto base = make_image({.clusters = 20, .version = version}, lower);
   const auto top = make_image({.clusters = 20, .version = version, .tag = 0x42}, upper);
   const bool two = (flags & 1) != 0;
@@ -102,9 +103,11 @@ void write_engine_seed(const std::filesystem::path& path, std::uint8_t flags, co
 }
 
 void write_engine_seeds(const std::filesystem::path& folder) {
-  // Kinds: 0 read, 1 write, 2 flush, 3 zero; 0x10 durable, 0x20 unmap, 0x40 place is in clusters (* 8), 0x80 whole clusters.
-  const std::vector<std::uint8_t> script = {0x41, 8,  0, 7,  0x41, 19, 0, 255, 2,    0, 0, 0,  0xE3, 8,  0, 0, 0x00, 0, 1, 200,
-                                            0x51, 24, 0, 63, 0x23, 70, 0, 9,   0x41, 8, 0, 63, 0xE3, 16, 0, 1, 2,    0, 0, 0};
+  // Kinds: 0 read, 1 write, 2 flush, 3 zero; 0x10 durable, 0x20 unmap, 0x40 place is in clusters (* 8), 0x80
+  // whole clusters.
+  const std::vector<std::uint8_t> script = {0x41, 8, 0,    7,  0x41, 19,  0,    255, 2, 0,  0,    0,  0xE3, 8,
+                                            0,    0, 0x00, 0,  1,    200, 0x51, 24,  0, 63, 0x23, 70, 0,    9,
+                                            0x41, 8, 0,    63, 0xE3, 16,  0,    1,   2, 0,  0,    0};
   const Slots lower = {{0, 1}, {1, 3}, {3, 2}, {19, 4}};
   const Slots upper = {{1, 1}, {4, 2}};
   for (const Version version : {Version::V1, Version::V2}) {

@@ -10,13 +10,14 @@
 
 namespace ploop::test {
 
-/// Fields are changed directly; write() puts them on disk as they are, without looking whether they make sense.
+/// Fields are changed directly; write() puts them on disk as they are, without looking whether they make
+/// sense.
 struct ImageBuilder {
   format::Header header;
   std::map<std::uint64_t, std::uint32_t> slots;  ///< guest cluster -> slot as stored
   std::uint64_t file_clusters = 0;               ///< length of the file in clusters
   std::string signature;                         ///< "" keeps the right one
-  std::uint64_t cluster_bytes = 0;               ///< of the file's layout, whatever the header says afterwards
+  std::uint64_t cluster_bytes = 0;  ///< of the file's layout, whatever the header says afterwards
   std::uint32_t header_clusters = 0;
 
   ImageBuilder(std::uint64_t size_sectors, std::uint32_t cluster_sectors,
@@ -34,7 +35,7 @@ struct ShotText {
 };
 
 /// A DiskDescriptor.xml. No shots: the one of a disk without snapshots.
-std::string descriptor_text(std::uint64_t size_sectors, std::uint32_t cluster_sectors, const std::vector<ShotText>& shots,
-                            const std::string& type = "Compressed");
+std::string descriptor_text(std::uint64_t size_sectors, std::uint32_t cluster_sectors,
+                            const std::vector<ShotText>& shots, const std::string& type = "Compressed");
 
 }  // namespace ploop::test

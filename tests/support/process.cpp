@@ -18,21 +18,26 @@ std::string read_and_close(std::FILE* file) {
   std::string text;
   std::rewind(file);
   char buffer[4096];
-  for (std::size_t n = 0; (n = std::fread(buffer, 1, sizeof buffer, file)) > 0;) text.append(buffer, n);
+  for (std::size_t n = 0; (n = std::fread(buffer, 1, sizeof buffer, file)) > 0;)
+    text.append(buffer, n);
   std::fclose(file);
   return text;
 }
 
-[[noreturn]] void become(const std::vector<std::string>& argv, const ProcessOptions& options, int out, int err) {
+[[noreturn]] void become(const std::vector<std::string>& argv, const ProcessOptions& options, int out,
+                         int err) {
   std::vector<char*> raw;
-  for (const std::string& word : argv) raw.push_back(const_cast<char*>(word.c_str()));
+  for (const std::string& word : argv)
+    raw.push_back(const_cast<char*>(word.c_str()));
   raw.push_back(nullptr);
-  for (const auto& [name, value] : options.environment) ::setenv(name.c_str(), value.c_str(), 1);
+  for (const auto& [name, value] : options.environment)
+    ::setenv(name.c_str(), value.c_str(), 1);
   const int input = ::open(options.stdin_file.empty() ? "/dev/null" : options.stdin_file.c_str(), O_RDONLY);
   ::dup2(input, 0);
   ::dup2(out, 1);
   ::dup2(err, 2);
-  for (const int fd : options.closed) ::close(fd);
+  for (const int fd : options.closed)
+    ::close(fd);
   if (!options.directory.empty() && ::chdir(options.directory.c_str()) != 0) ::_exit(126);
   ::execv(raw[0], raw.data());
   ::_exit(127);

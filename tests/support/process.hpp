@@ -9,11 +9,11 @@
 namespace ploop::test {
 
 struct ProcessOptions {
-  std::string directory{};                          ///< where it runs; "" stays here
-  std::map<std::string, std::string> environment{}; ///< added to ours
-  std::string stdin_file{};                         ///< "" is /dev/null
-  std::vector<int> closed{};                        ///< descriptors it starts without
-  int signal = 0;                                   ///< sent to it after `signal_after`; 0 sends none
+  std::string directory{};                           ///< where it runs; "" stays here
+  std::map<std::string, std::string> environment{};  ///< added to ours
+  std::string stdin_file{};                          ///< "" is /dev/null
+  std::vector<int> closed{};                         ///< descriptors it starts without
+  int signal = 0;                                    ///< sent to it after `signal_after`; 0 sends none
   std::chrono::milliseconds signal_after{0};
 };
 

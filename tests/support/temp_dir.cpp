@@ -35,6 +35,8 @@ void write_text(const std::string& path, const std::string& text) {
   if (!file.flush()) throw std::runtime_error("write " + path);
 }
 
-bool exists(const std::string& path) { return fs::exists(fs::symlink_status(path)); }
+bool exists(const std::string& path) {
+  return fs::exists(fs::symlink_status(path));
+}
 
 }  // namespace ploop::test

@@ -8,12 +8,14 @@ README.md has the time that each script takes in a guest.
 GUESTS = (("6.1", "fuse"), ("6.12", "fuse"), ("6.12", "ublk"), ("sid", "fuse"), ("sid", "ublk"))
 
 # Scripts that provoke I/O errors, so the guest's kernel may speak of some.
-PROVOKES_IO_ERRORS = {"bad_input.sh", "copy.sh", "deaths.sh", "full_host.sh", "kill_command.sh", "kill_daemon.sh",
-                      "kill_daemon_snapshots.sh", "kill_files.sh", "kill_resize.sh", "kill_snapshots.sh", "poisoned.sh"}
+PROVOKES_IO_ERRORS = {"bad_input.sh", "copy.sh", "deaths.sh", "full_host.sh", "kill_command.sh", "kill_daemon.sh", "kill_daemon_snapshots.sh",
+                      "kill_files.sh", "kill_resize.sh", "kill_snapshots.sh", "other_paths.sh", "poisoned.sh"}
 
 FULL = (
     "tutorial.sh",
     "callers.sh",
+    "other_paths.sh",
+    "at_once.sh",
     "cleanup.sh",
     "flush_discard_zero.sh",
     "zero_copy.sh",

@@ -10,7 +10,9 @@
 namespace ploop::transport::fuse {
 namespace {
 
-int fs_open(const char* type) { return static_cast<int>(::syscall(SYS_fsopen, type, FSOPEN_CLOEXEC)); }
+int fs_open(const char* type) {
+  return static_cast<int>(::syscall(SYS_fsopen, type, FSOPEN_CLOEXEC));
+}
 int fs_config(const Fd& context, unsigned command, const char* key, const char* value) {
   return static_cast<int>(::syscall(SYS_fsconfig, context.get(), command, key, value, 0));
 }
@@ -30,13 +32,15 @@ Result<Connection> open_connection() {
   const Fd context{fs_open("fuse")};
   if (!context) return fail_errno(ExitCode::Device, "make a FUSE mount");
   const std::string device = std::to_string(connection.device.get());
-  // The root is a regular file (0100600). allow_other: the loop device's kernel threads are not the mounting process.
+  // The root is a regular file (0100600). allow_other: the loop device's kernel threads are not the mounting
+  // process.
   struct Option {
     const char* key;
     const char* value;
   };
-  for (const Option& option : {Option{"source", "ploop"}, Option{"fd", device.c_str()}, Option{"rootmode", "100600"},
-                               Option{"user_id", "0"}, Option{"group_id", "0"}}) {
+  for (const Option& option :
+       {Option{"source", "ploop"}, Option{"fd", device.c_str()}, Option{"rootmode", "100600"},
+        Option{"user_id", "0"}, Option{"group_id", "0"}}) {
     if (fs_config(context, FSCONFIG_SET_STRING, option.key, option.value) != 0) {
       return fail_errno(ExitCode::Device, std::string("set FUSE option ") + option.key);
     }

@@ -18,8 +18,8 @@ namespace {
 constexpr int kLoopMajor = 7;
 constexpr int kAttempts = 100;
 
-/// /dev/loopN; makes the node where no device manager does. The number of a loop device's minor is shifted when the
-/// kernel reserves partitions, so it comes from sysfs.
+/// /dev/loopN; makes the node where no device manager does. The number of a loop device's minor is shifted
+/// when the kernel reserves partitions, so it comes from sysfs.
 Result<Fd> open_node(const std::string& path, int number, int flags) {
   Fd device{::open(path.c_str(), flags | O_CLOEXEC)};
   if (device || errno != ENOENT) {
@@ -92,20 +92,22 @@ Status LoopDevice::take_size_of(const Fd& file) {
   if (::statx(file.get(), "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_SIZE, &facts) != 0) {
     return fail_errno(ExitCode::Stat, "ask for the new size");
   }
-  // The kernel throws away what it hears of a size while writes end, which under load is always; a size that is set it keeps.
+  // The kernel throws away what it hears of a size while writes end, which under load is always; a size that
+  // is set it keeps.
   const int flags = ::fcntl(file.get(), F_GETFL);
   const bool writable = flags >= 0 && (flags & O_ACCMODE) != O_RDONLY;
   if (writable && ::ftruncate(file.get(), static_cast<off_t>(facts.stx_size)) != 0) {
     return fail_errno(ExitCode::DeviceIoctl, "set the new size of the file below " + path_);
   }
-  if (::ioctl(device_.get(), LOOP_SET_CAPACITY, 0) != 0) return fail_errno(ExitCode::DeviceIoctl, "resize " + path_);
+  if (::ioctl(device_.get(), LOOP_SET_CAPACITY, 0) != 0)
+    return fail_errno(ExitCode::DeviceIoctl, "resize " + path_);
   return {};
 }
 
 Result<bool> LoopDevice::release() {
   device_.reset();
-  // Opened again, the device shows whether the close was the last one. Not yet cleared and held again is the same state as
-  // before the call.
+  // Opened again, the device shows whether the close was the last one. Not yet cleared and held again is the
+  // same state as before the call.
   Fd again{::open(path_.c_str(), O_RDONLY | O_CLOEXEC)};
   if (!again) {
     if (errno == ENXIO || errno == ENOENT || errno == ENODEV) return true;

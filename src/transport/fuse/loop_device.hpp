@@ -1,7 +1,8 @@
-// The kernel's loop device on top of the FUSE file. It clears itself when its last opener is gone (auto-clear), so whoever
-// holds a LoopDevice keeps it alive and a crash can't leave it behind.
+// The kernel's loop device on top of the FUSE file. It clears itself when its last opener is gone
+// (auto-clear), so whoever holds a LoopDevice keeps it alive and a crash can't leave it behind.
 //
-// All calls but the accessors may wait for the FUSE file to be answered; the process that answers must not make them.
+// All calls but the accessors may wait for the FUSE file to be answered; the process that answers must not
+// make them.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +15,8 @@ namespace ploop::transport::fuse {
 
 class LoopDevice {
  public:
-  /// Takes a free loop device and puts it over `file`, with direct I/O, 512-byte sectors and a partition scan.
-  /// ExitCode::Device when there is none, ExitCode::DeviceIoctl when the kernel refuses.
+  /// Takes a free loop device and puts it over `file`, with direct I/O, 512-byte sectors and a partition
+  /// scan. ExitCode::Device when there is none, ExitCode::DeviceIoctl when the kernel refuses.
   static Result<LoopDevice> attach(const Fd& file, bool read_only);
 
   [[nodiscard]] const std::string& path() const { return path_; }
@@ -28,7 +29,8 @@ class LoopDevice {
   Status flush();
   /// Asks the FUSE file for its size and takes it over. ExitCode::Stat, DeviceIoctl.
   Status take_size_of(const Fd& file);
-  /// Lets go of the device. True: the kernel has cleared it. False: somebody else has it open; it is held again.
+  /// Lets go of the device. True: the kernel has cleared it. False: somebody else has it open; it is held
+  /// again.
   Result<bool> release();
 
  private:

@@ -1,4 +1,5 @@
-// Decoding of FUSE requests. Unknown operations get ENOSYS, which the kernel remembers and does not ask again.
+// Decoding of FUSE requests. Unknown operations get ENOSYS, which the kernel remembers and does not ask
+// again.
 #include "transport/fuse/message.hpp"
 
 #include <fcntl.h>
@@ -31,7 +32,9 @@ void refuse(Decoded& d, int error) {
   d.error = error;
 }
 
-bool whole_sectors(std::uint64_t offset, std::uint64_t length) { return ((offset | length) % kSectorSize) == 0; }
+bool whole_sectors(std::uint64_t offset, std::uint64_t length) {
+  return ((offset | length) % kSectorSize) == 0;
+}
 
 bool inside(std::uint64_t offset, std::uint64_t length, const Limits& limits) {
   return offset <= limits.device_bytes && length <= limits.device_bytes - offset;
@@ -39,7 +42,8 @@ bool inside(std::uint64_t offset, std::uint64_t length, const Limits& limits) {
 
 void decode_read(Decoded& d, std::span<const std::byte> message, const Limits& limits) {
   const auto in = body<ReadIn>(message);
-  if (!in || in->size > limits.max_transfer || !whole_sectors(in->offset, in->size)) return refuse(d, -EINVAL);
+  if (!in || in->size > limits.max_transfer || !whole_sectors(in->offset, in->size))
+    return refuse(d, -EINVAL);
   d.action = Action::Engine;
   d.request.op = engine::Request::Op::Read;
   d.request.offset = in->offset;
@@ -86,7 +90,8 @@ void decode_fallocate(Decoded& d, std::span<const std::byte> message, const Limi
 void decode_set_attributes(Decoded& d, std::span<const std::byte> message, const Limits& limits) {
   const auto in = body<SetAttrIn>(message);
   if (!in) return refuse(d, -EINVAL);
-  // The size of the file is the size of the disk: it does not change through the file. To set the one it has is how the kernel is told.
+  // The size of the file is the size of the disk: it does not change through the file. To set the one it has
+  // is how the kernel is told.
   if ((in->valid & kSetAttrSize) != 0 && in->size != limits.device_bytes) return refuse(d, -EPERM);
   d.action = Action::GetAttr;
 }
@@ -105,25 +110,46 @@ Decoded decode(std::span<const std::byte> message, const Limits& limits) {
     return d;
   }
   switch (static_cast<Opcode>(header.opcode)) {
-    case Opcode::Read: decode_read(d, message, limits); break;
-    case Opcode::Write: decode_write(d, message, limits); break;
-    case Opcode::Fallocate: decode_fallocate(d, message, limits); break;
+    case Opcode::Read:
+      decode_read(d, message, limits);
+      break;
+    case Opcode::Write:
+      decode_write(d, message, limits);
+      break;
+    case Opcode::Fallocate:
+      decode_fallocate(d, message, limits);
+      break;
     case Opcode::Fsync:
       d.action = Action::Engine;
       d.request.op = engine::Request::Op::Flush;
       break;
-    case Opcode::SetAttr: decode_set_attributes(d, message, limits); break;
-    case Opcode::Init: d.action = Action::Init; break;
-    case Opcode::GetAttr: d.action = Action::GetAttr; break;
-    case Opcode::Open: d.action = Action::Open; break;
-    case Opcode::StatFs: d.action = Action::StatFs; break;
+    case Opcode::SetAttr:
+      decode_set_attributes(d, message, limits);
+      break;
+    case Opcode::Init:
+      d.action = Action::Init;
+      break;
+    case Opcode::GetAttr:
+      d.action = Action::GetAttr;
+      break;
+    case Opcode::Open:
+      d.action = Action::Open;
+      break;
+    case Opcode::StatFs:
+      d.action = Action::StatFs;
+      break;
     case Opcode::Release:
     case Opcode::Flush:  // close(2) of somebody's descriptor; not a barrier
-    case Opcode::Destroy: d.action = Action::Ok; break;
+    case Opcode::Destroy:
+      d.action = Action::Ok;
+      break;
     case Opcode::Forget:
     case Opcode::BatchForget:
-    case Opcode::Interrupt: d.action = Action::Silent; break;
-    default: refuse(d, -ENOSYS);
+    case Opcode::Interrupt:
+      d.action = Action::Silent;
+      break;
+    default:
+      refuse(d, -ENOSYS);
   }
   return d;
 }

@@ -1,5 +1,5 @@
-// One FUSE request understood, and the answers that are not data. Pure: bytes in, values out. The kernel is trusted, yet
-// every length is checked, because the same code reads fuzzed input.
+// One FUSE request understood, and the answers that are not data. Pure: bytes in, values out. The kernel is
+// trusted, yet every length is checked, because the same code reads fuzzed input.
 #pragma once
 
 #include <cstddef>
@@ -13,22 +13,23 @@ namespace ploop::transport::fuse {
 
 /// What to do with a message.
 enum class Action : std::uint8_t {
-  Engine,   ///< run `request`, then answer with its result
+  Engine,  ///< run `request`, then answer with its result
   Init,
   GetAttr,  ///< also SETATTR without a size, or with the one it has
   Open,
   StatFs,
-  Ok,       ///< answer without data
-  Silent,   ///< no answer
-  Refuse,   ///< answer `error`
+  Ok,      ///< answer without data
+  Silent,  ///< no answer
+  Refuse,  ///< answer `error`
 };
 
 struct Decoded {
   Action action = Action::Refuse;
-  std::uint64_t unique = 0;        ///< exactly as received
-  int error = 0;                   ///< -errno, Refuse only
-  engine::Request request;         ///< Engine only; `data` of a write is at kWritePrefix of the message, of a read unset
-  bool empty_read = false;         ///< Engine read at or behind the end: answer no bytes without running it
+  std::uint64_t unique = 0;  ///< exactly as received
+  int error = 0;             ///< -errno, Refuse only
+  engine::Request
+      request;  ///< Engine only; `data` of a write is at kWritePrefix of the message, of a read unset
+  bool empty_read = false;  ///< Engine read at or behind the end: answer no bytes without running it
 };
 
 /// What bounds a request.
@@ -43,8 +44,9 @@ Decoded decode(std::span<const std::byte> message, const Limits& limits);
 
 /// Result of the first message.
 struct Negotiated {
-  bool accepted = false;    ///< false: the kernel's version does not fit; answer `out` and wait for another INIT, or give up
-  bool give_up = false;     ///< too old
+  bool accepted = false;  ///< false: the kernel's version does not fit; answer `out` and wait for another
+                          ///< INIT, or give up
+  bool give_up = false;   ///< too old
   bool can_resend = false;
   InitOut out{};
 };

@@ -1,6 +1,7 @@
-// Memory of a tag: one page that ends with the message's header, then the data. Headers of WRITE are 80 bytes, so the data of
-// a write starts on a page, as direct I/O wants it; the data of a read is put in the same place and its 16-byte answer header
-// right before it, so that every answer is one write of one piece of memory.
+// Memory of a tag: one page that ends with the message's header, then the data. Headers of WRITE are 80
+// bytes, so the data of a write starts on a page, as direct I/O wants it; the data of a read is put in the
+// same place and its 16-byte answer header right before it, so that every answer is one write of one piece of
+// memory.
 #include "transport/fuse/pump.hpp"
 
 #include <poll.h>
@@ -116,14 +117,21 @@ void Pump::answer_small(Tag& tag, const Decoded& d) {
     reply(tag, d.unique, 0, sizeof out);
   };
   switch (d.action) {
-    case Action::GetAttr: return answer(attributes(limits_.device_bytes, limits_.writable));
-    case Action::StatFs: return answer(file_system_facts(limits_.device_bytes, options_.discard_granularity));
-    case Action::Open: return answer(OpenOut{0, kOpenDirectIo | kOpenParallelDirectWrites, 0});
-    case Action::Ok: return reply(tag, d.unique, 0, 0);
-    case Action::Silent: return;
-    case Action::Refuse: return reply(tag, d.unique, d.error, 0);
+    case Action::GetAttr:
+      return answer(attributes(limits_.device_bytes, limits_.writable));
+    case Action::StatFs:
+      return answer(file_system_facts(limits_.device_bytes, options_.discard_granularity));
+    case Action::Open:
+      return answer(OpenOut{0, kOpenDirectIo | kOpenParallelDirectWrites, 0});
+    case Action::Ok:
+      return reply(tag, d.unique, 0, 0);
+    case Action::Silent:
+      return;
+    case Action::Refuse:
+      return reply(tag, d.unique, d.error, 0);
     case Action::Init:  // only once, and greet() had it
-    case Action::Engine: return reply(tag, d.unique, -EIO, 0);
+    case Action::Engine:
+      return reply(tag, d.unique, -EIO, 0);
   }
 }
 
@@ -140,15 +148,18 @@ void Pump::send(const void* message, std::size_t bytes) {
     const ssize_t n = ::write(fd_, message, bytes);
     if (n == static_cast<ssize_t>(bytes)) return;
     if (n < 0 && errno == EINTR) continue;
-    // ENOENT: the caller was killed and does not wait any more. ENODEV and friends show up in the next read as well.
-    if (n < 0 && (errno == ENOENT || errno == ENODEV || errno == EPERM || errno == EPIPE || errno == ECONNRESET)) return;
+    // ENOENT: the caller was killed and does not wait any more. ENODEV and friends show up in the next read
+    // as well.
+    if (n < 0 &&
+        (errno == ENOENT || errno == ENODEV || errno == EPERM || errno == EPIPE || errno == ECONNRESET))
+      return;
     log_error("fuse: answer of {} bytes failed: {}", bytes, std::strerror(errno));
     return;
   }
 }
 
-/// Reads and starts requests until there is none, no tag is free or completions must have their turn. True: there may be
-/// more to read.
+/// Reads and starts requests until there is none, no tag is free or completions must have their turn. True:
+/// there may be more to read.
 bool Pump::drain() {
   const std::size_t room = kWritePrefix + options_.max_transfer;
   for (unsigned i = 0; i < kBatch; ++i) {
@@ -166,7 +177,8 @@ bool Pump::drain() {
       watch();
       return false;
     }
-    if (n < 0 && (errno == EINTR || errno == ENOENT)) continue;  // ENOENT: that request was given up meanwhile
+    if (n < 0 && (errno == EINTR || errno == ENOENT))
+      continue;  // ENOENT: that request was given up meanwhile
     // ENODEV: unmounted, ECONNABORTED: aborted by hand, 0: the other end of a test's socket.
     if (n < 0 && errno != ENODEV && errno != ECONNABORTED) broken_ = errno;
     gone_ = true;
@@ -196,8 +208,8 @@ Status Pump::greet() {
       reply(tag, d.unique, -EIO, 0);
       continue;
     }
-    const Negotiated agreed = negotiate(
-        tag.bytes(), {options_.max_transfer, static_cast<std::uint16_t>(options_.tags)});
+    const Negotiated agreed =
+        negotiate(tag.bytes(), {options_.max_transfer, static_cast<std::uint16_t>(options_.tags)});
     if (agreed.give_up) {
       reply(tag, d.unique, -EPROTO, 0);
       return fail(ExitCode::Device, "The kernel's FUSE is too old");
@@ -210,8 +222,8 @@ Status Pump::greet() {
   }
 }
 
-/// Once, before the first read: everything the kernel waits for comes again, oldest first. The predecessor was one of this program's
-/// workers, so what it negotiated is what these options say.
+/// Once, before the first read: everything the kernel waits for comes again, oldest first. The predecessor
+/// was one of this program's workers, so what it negotiated is what these options say.
 Status Pump::take_over() {
   can_resend_ = true;
   const OutHeader resend{sizeof(OutHeader), kNotifyResend, 0};

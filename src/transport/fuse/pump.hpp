@@ -1,8 +1,8 @@
-// The /dev/fuse pump: one thread reads requests without blocking and runs each in an endless coroutine, one per tag, with
-// the engine's ring underneath. See docs/design.md, sections 1 and 4.7.
+// The /dev/fuse pump: one thread reads requests without blocking and runs each in an endless coroutine, one
+// per tag, with the engine's ring underneath. See docs/design.md, sections 1 and 4.7.
 //
-// A request that the kernel delivers again after a worker died (bit 63 of `unique`) is served like any other and answered
-// with `unique` exactly as received.
+// A request that the kernel delivers again after a worker died (bit 63 of `unique`) is served like any other
+// and answered with `unique` exactly as received.
 #pragma once
 
 #include <coroutine>
@@ -21,7 +21,8 @@
 namespace ploop::transport::fuse {
 
 struct PumpOptions {
-  // 8 MiB of buffers: half of what a device may cost. Larger transfers were not measurably faster, fewer tags were slower.
+  // 8 MiB of buffers: half of what a device may cost. Larger transfers were not measurably faster, fewer tags
+  // were slower.
   unsigned tags = 64;                       ///< requests in progress at a time
   std::uint32_t max_transfer = 128 * 1024;  ///< most bytes of one read or write; a multiple of 4096
   std::uint32_t discard_granularity = 4096;
@@ -29,9 +30,10 @@ struct PumpOptions {
 
 class Pump final : public Transport {
  public:
-  /// `fd` is /dev/fuse (or, in tests, a packet socket), non-blocking, owned by the caller. Memory for requests is
-  /// allocated, populated and locked here and never again. ExitCode::Malloc.
-  static Result<std::unique_ptr<Pump>> create(io::UringRing& ring, engine::Device& device, int fd, const PumpOptions& options);
+  /// `fd` is /dev/fuse (or, in tests, a packet socket), non-blocking, owned by the caller. Memory for
+  /// requests is allocated, populated and locked here and never again. ExitCode::Malloc.
+  static Result<std::unique_ptr<Pump>> create(io::UringRing& ring, engine::Device& device, int fd,
+                                              const PumpOptions& options);
   ~Pump() override;
   Pump(const Pump&) = delete;
   Pump& operator=(const Pump&) = delete;
@@ -71,11 +73,11 @@ class Pump final : public Transport {
   Limits limits_;
   RequestMemory memory_;  ///< all tags' messages
   std::vector<Tag> tags_;
-  Tag* free_ = nullptr;          ///< last used first: its memory is in the cache
+  Tag* free_ = nullptr;  ///< last used first: its memory is in the cache
   unsigned busy_ = 0;
-  bool retiring_ = false;        ///< nothing more is read
-  bool gone_ = false;            ///< the kernel has closed the connection
-  int broken_ = 0;               ///< errno of an unexpected failure
+  bool retiring_ = false;  ///< nothing more is read
+  bool gone_ = false;      ///< the kernel has closed the connection
+  int broken_ = 0;         ///< errno of an unexpected failure
   bool can_resend_ = false;
   Watch watch_;
 };

@@ -1,4 +1,5 @@
-// The pump against a packet socket that plays /dev/fuse: same messages, no privileges. The real kernel is in tests/device.
+// The pump against a packet socket that plays /dev/fuse: same messages, no privileges. The real kernel is in
+// tests/device.
 #include "transport/fuse/pump.hpp"
 
 #include <fcntl.h>
@@ -80,7 +81,8 @@ class FusePump : public testing::Test {
     std::memcpy(bytes.data(), &header, sizeof header);
     std::memcpy(bytes.data() + sizeof header, &body, sizeof body);
     if (!data.empty()) std::memcpy(bytes.data() + sizeof header + sizeof body, data.data(), data.size());
-    ASSERT_EQ(::send(kernel_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL), static_cast<ssize_t>(bytes.size()));
+    ASSERT_EQ(::send(kernel_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL),
+              static_cast<ssize_t>(bytes.size()));
   }
   Answer hear() {
     std::vector<std::byte> bytes(sizeof(OutHeader) + kTransfer);
@@ -115,7 +117,8 @@ class FusePump : public testing::Test {
   }
   static std::vector<std::byte> pattern(std::size_t size, unsigned seed) {
     std::vector<std::byte> data(size);
-    for (std::size_t i = 0; i < size; ++i) data[i] = static_cast<std::byte>(seed + i / 512 * 7 + i);
+    for (std::size_t i = 0; i < size; ++i)
+      data[i] = static_cast<std::byte>(seed + i / 512 * 7 + i);
     return data;
   }
 
@@ -144,14 +147,16 @@ TEST_F(FusePump, WhatIsWrittenIsRead) {
 
 TEST_F(FusePump, MoreRequestsThanTagsAreAllAnswered) {
   constexpr unsigned kRequests = 64;
-  for (unsigned i = 0; i < kRequests; ++i) write(100 + i, i * 4096, pattern(4096, i));
+  for (unsigned i = 0; i < kRequests; ++i)
+    write(100 + i, i * 4096, pattern(4096, i));
   std::map<std::uint64_t, int> answers;
   for (unsigned i = 0; i < kRequests; ++i) {
     const Answer a = hear();
     answers[a.header.unique] = a.header.error;
   }
   ASSERT_EQ(answers.size(), kRequests);
-  for (const auto& [unique, error] : answers) EXPECT_EQ(error, 0) << unique;
+  for (const auto& [unique, error] : answers)
+    EXPECT_EQ(error, 0) << unique;
   for (unsigned i = 0; i < kRequests; ++i) {
     read(500 + i, i * 4096, 4096);
     EXPECT_EQ(hear().data, pattern(4096, i)) << i;

@@ -1,6 +1,6 @@
-// The part of the kernel's FUSE interface that one regular file needs: message layouts and numbers of <linux/fuse.h>, up to
-// version 7.40. Declared here because distribution headers are older than the kernels the program runs on. All fields are
-// in host byte order; the kernel is the other end.
+// The part of the kernel's FUSE interface that one regular file needs: message layouts and numbers of
+// <linux/fuse.h>, up to version 7.40. Declared here because distribution headers are older than the kernels
+// the program runs on. All fields are in host byte order; the kernel is the other end.
 #pragma once
 
 #include <cstddef>

@@ -18,7 +18,8 @@ using std::chrono::milliseconds;
 constexpr milliseconds kShort{10'000};
 /// For commands that wait for requests.
 constexpr milliseconds kLong{30'000};
-/// For the last descriptor of a device that nobody uses: a dead server's is closed by the kernel some time after its end.
+/// For the last descriptor of a device that nobody uses: a dead server's is closed by the kernel some time
+/// after its end.
 constexpr milliseconds kLastClose{100};
 
 constexpr std::uint64_t kNeeded = kFeatureUserRecovery | kFeatureReissue | kFeatureIoctlEncode;
@@ -51,7 +52,8 @@ Result<Control> Control::open() {
   point_to(body, &features, sizeof features);
   TRY(outcome(control.run(kGetFeatures, body, kShort), ExitCode::Device, "ask for its features"));
   if ((features & kNeeded) != kNeeded) {
-    return fail(ExitCode::Device, "This kernel's ublk can't hand requests to another worker; use --transport fuse");
+    return fail(ExitCode::Device,
+                "This kernel's ublk can't hand requests to another worker; use --transport fuse");
   }
   control.features_ = features;
   return control;
@@ -92,7 +94,8 @@ Result<bool> Control::try_stop(std::uint32_t id) {
   return true;
 }
 
-/// Only the wait at the command's end is cancelled. What comes before is the removal, and the kernel remembers that it was made.
+/// Only the wait at the command's end is cancelled. What comes before is the removal, and the kernel
+/// remembers that it was made.
 Result<bool> Control::remove(std::uint32_t id, milliseconds patience) {
   const int result = run(kDelDev, body_for(id), patience);
   if (result == -ETIMEDOUT) return false;
@@ -134,7 +137,8 @@ std::vector<std::uint32_t> device_ids() {
   constexpr std::string_view kPrefix = "ublkc";
   std::vector<std::uint32_t> ids;
   std::error_code error;
-  for (std::filesystem::directory_iterator it("/sys/class/ublk-char", error), end; !error && it != end; it.increment(error)) {
+  for (std::filesystem::directory_iterator it("/sys/class/ublk-char", error), end; !error && it != end;
+       it.increment(error)) {
     const std::string name = it->path().filename().string();
     std::uint32_t id = 0;
     if (!name.starts_with(kPrefix)) continue;

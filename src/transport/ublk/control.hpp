@@ -1,5 +1,6 @@
-// Commands to /dev/ublk-control: the life of ublk devices as the kernel knows them, by their kernel number. For the keeper; some of
-// these wait for a server of the device, which the process that serves must therefore not call.
+// Commands to /dev/ublk-control: the life of ublk devices as the kernel knows them, by their kernel number.
+// For the keeper; some of these wait for a server of the device, which the process that serves must therefore
+// not call.
 #pragma once
 
 #include <chrono>
@@ -18,7 +19,8 @@ namespace ploop::transport::ublk {
 
 class Control {
  public:
-  /// ExitCode::Device when the kernel has no ublk, or none that this program can use: the message says what is missing.
+  /// ExitCode::Device when the kernel has no ublk, or none that this program can use: the message says what
+  /// is missing.
   static Result<Control> open();
 
   /// Flags as the kernel offers them.
@@ -30,12 +32,13 @@ class Control {
   Status set_params(std::uint32_t id, const Params& params);
   /// Waits until the server has fetched for all tags. `opener` is the process that opened the server's file.
   Status start(std::uint32_t id, int opener);
-  /// The disk goes, whoever uses it; the server's commands end. Waits for requests that a living server works on.
+  /// The disk goes, whoever uses it; the server's commands end. Waits for requests that a living server works
+  /// on.
   Status stop(std::uint32_t id);
   /// The same if nobody has the disk open, else false. Needs kFeatureSafeStop.
   Result<bool> try_stop(std::uint32_t id);
-  /// The device goes with the last descriptor of its files, a mount being one. False: it has not within this time; nothing has to be
-  /// repeated. May be asked again, by other processes as well.
+  /// The device goes with the last descriptor of its files, a mount being one. False: it has not within this
+  /// time; nothing has to be repeated. May be asked again, by other processes as well.
   Result<bool> remove(std::uint32_t id, std::chrono::milliseconds patience);
   /// After the death of a server: false as long as something of it is left.
   Result<bool> start_recovery(std::uint32_t id);
@@ -57,9 +60,10 @@ class Control {
 /// Numbers of the ublk devices that exist, by sysfs.
 std::vector<std::uint32_t> device_ids();
 
-/// Stops and removes the device whose server_flags are `token`, if there is one: whoever uses it gets I/O errors. For what a dead keeper
-/// left. `number` is the kernel's number of it, where that is known: a removed device that somebody still uses is found by its number
-/// only. False: somebody does. ExitCode::Device, DeviceIoctl.
+/// Stops and removes the device whose server_flags are `token`, if there is one: whoever uses it gets I/O
+/// errors. For what a dead keeper left. `number` is the kernel's number of it, where that is known: a removed
+/// device that somebody still uses is found by its number only. False: somebody does. ExitCode::Device,
+/// DeviceIoctl.
 Result<bool> remove_by_token(std::uint64_t token, std::optional<std::uint32_t> number);
 
 }  // namespace ploop::transport::ublk

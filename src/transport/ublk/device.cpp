@@ -23,8 +23,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// The memory of all tags (kMostTags) is half of what a device may cost, as with FUSE. Two queues take the contention out of the
-// kernel's side; the worker is one thread.
+// The memory of all tags (kMostTags) is half of what a device may cost, as with FUSE. Two queues take the
+// contention out of the kernel's side; the worker is one thread.
 constexpr unsigned kMostQueues = 2;
 constexpr std::uint32_t kMaxTransfer = 128 * 1024;
 /// The largest range of one discard that whole sectors in 32 bits of bytes allow, as of a loop device.
@@ -54,7 +54,8 @@ void make_missing_node(const std::string& path, mode_t type, const std::string& 
 /// Best effort: a device without it is slower, or recovers later, but right.
 void tune(std::uint32_t id, const char* attribute, const std::string& value) {
   const Result<Fd> file = open_file(fmt::format("/sys/block/ublkb{}/queue/{}", id, attribute), O_WRONLY);
-  if (!file || !write_all(file->get(), value, attribute)) log(LogLevel::Detail, "ublkb{}: can't set {}", id, attribute);
+  if (!file || !write_all(file->get(), value, attribute))
+    log(LogLevel::Detail, "ublkb{}: can't set {}", id, attribute);
 }
 
 Params params_of(const Disk& disk, const Geometry& geometry) {
@@ -70,7 +71,8 @@ Params params_of(const Disk& disk, const Geometry& geometry) {
   params.max_write_zeroes_sectors = kMaxDiscardSectors;
   params.max_discard_segments = 1;
   if (geometry.path == DataPath::ZeroCopy) {
-    // The pages of requests go into direct I/O on the images, and what is not aligned for that would have to be copied.
+    // The pages of requests go into direct I/O on the images, and what is not aligned for that would have to
+    // be copied.
     params.length = kAlignedParamsLength;
     params.types |= kParamAlignment;
     params.alignment_mask = kSectorSize - 1;
@@ -98,8 +100,9 @@ Result<Device> Device::add(Control control, std::uint64_t token, DataPath path) 
   wanted.max_io_bytes = kMaxTransfer;
   wanted.server_flags = token;
   // A scan of partitions by the kernel would come behind our back; who wants partitions asks for them.
-  wanted.flags = control.features() & (kFeatureUserRecovery | kFeatureReissue | kFeatureIoctlEncode | kFeatureUpdateSize |
-                                       kFeatureSafeStop | kFeatureNoAutoPartScan | features_for(path));
+  wanted.flags = control.features() &
+                 (kFeatureUserRecovery | kFeatureReissue | kFeatureIoctlEncode | kFeatureUpdateSize |
+                  kFeatureSafeStop | kFeatureNoAutoPartScan | features_for(path));
   const DeviceInfo made = TRY(control.add(wanted));
   return Device(std::move(control), made);
 }
@@ -116,7 +119,9 @@ Result<Device> Device::find(Control control, std::uint64_t token) {
   return fail(errno_error(ExitCode::Device, ENODEV, "find the ublk device"));
 }
 
-std::string Device::path() const { return fmt::format("/dev/ublkb{}", id_); }
+std::string Device::path() const {
+  return fmt::format("/dev/ublkb{}", id_);
+}
 
 Result<Fd> Device::open_server() const {
   const std::string path = fmt::format("/dev/ublkc{}", id_);
@@ -142,8 +147,8 @@ Status Device::start(const Disk& disk) {
   TRY(control_.set_params(id_, params_of(disk, geometry_)));
   TRY(control_.start(id_, opener_));
   tune(id_, "scheduler", "none");
-  // One command of each queue is always with the kernel then: by that it notices the death of a server at once; without one
-  // it has to wait for a request to time out (30 s) in kernels like 6.12.
+  // One command of each queue is always with the kernel then: by that it notices the death of a server at
+  // once; without one it has to wait for a request to time out (30 s) in kernels like 6.12.
   tune(id_, "nr_requests", std::to_string(geometry_.depth - 1));
   return find_number();
 }
@@ -180,13 +185,15 @@ Result<bool> Device::stop_unused(Fd claim) {
 }
 
 Status Device::remove() {
-  if (!TRY(control_.remove(id_, kRemovePatience))) log(LogLevel::Detail, "ublkb{}: goes with its last user", id_);
+  if (!TRY(control_.remove(id_, kRemovePatience)))
+    log(LogLevel::Detail, "ublkb{}: goes with its last user", id_);
   return {};
 }
 
 Result<bool> Device::begin_recovery() {
   const Result<bool> begun = control_.start_recovery(id_);
-  // A server that was given the file and died before it had fetched: the kernel still waits for one, and says EINVAL here.
+  // A server that was given the file and died before it had fetched: the kernel still waits for one, and says
+  // EINVAL here.
   const bool still_begun = !begun && recovering_ && begun.error().sys_errno == EINVAL;
   if (!begun && !still_begun) return begun;
   if (begun && !*begun) return false;

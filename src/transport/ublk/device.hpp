@@ -1,5 +1,6 @@
-// One ublk device as its keeper holds it: made, started, given to another server, resized, stopped, removed. The keeper neither serves
-// it nor holds its server's file: the end of the last descriptor of that file tells the kernel that the server is gone.
+// One ublk device as its keeper holds it: made, started, given to another server, resized, stopped, removed.
+// The keeper neither serves it nor holds its server's file: the end of the last descriptor of that file tells
+// the kernel that the server is gone.
 #pragma once
 
 #include <sys/types.h>
@@ -24,8 +25,8 @@ struct Disk {
 
 class Device {
  public:
-  /// Makes a device that nobody sees yet. `token` is given back by the kernel with the device's facts and tells ours from others'.
-  /// ExitCode::Device.
+  /// Makes a device that nobody sees yet. `token` is given back by the kernel with the device's facts and
+  /// tells ours from others'. ExitCode::Device.
   static Result<Device> add(Control control, std::uint64_t token, DataPath path);
   /// One that a keeper before us made.
   static Result<Device> find(Control control, std::uint64_t token);
@@ -40,19 +41,23 @@ class Device {
   /// The server has fetched for all tags: makes the disk. ExitCode::Device, Sysfs.
   Status start(const Disk& disk);
 
-  /// The disk for the exclusive use of the caller, or an invalid descriptor when it is mounted or claimed otherwise. ExitCode::Device.
+  /// The disk for the exclusive use of the caller, or an invalid descriptor when it is mounted or claimed
+  /// otherwise. ExitCode::Device.
   Result<Fd> claim() const;
-  /// Ends the disk when nobody but the caller has it open; `claim` is the caller's, and goes. False: somebody has; nothing changed.
-  /// Before kFeatureSafeStop, who opens it in this very moment gets I/O errors. ExitCode::DeviceIoctl.
+  /// Ends the disk when nobody but the caller has it open; `claim` is the caller's, and goes. False: somebody
+  /// has; nothing changed. Before kFeatureSafeStop, who opens it in this very moment gets I/O errors.
+  /// ExitCode::DeviceIoctl.
   Result<bool> stop_unused(Fd claim);
   /// Ends it, whoever uses it: they get I/O errors. A server that is stopped or hangs must be dead before.
   Status stop() { return control_.stop(id_); }
-  /// Removes what is left. Returns before the end of that when somebody still uses it; then the kernel does it after the last.
+  /// Removes what is left. Returns before the end of that when somebody still uses it; then the kernel does
+  /// it after the last.
   Status remove();
 
   /// The server died: false while something of it is left, to be tried again.
   Result<bool> begin_recovery();
-  /// Requests go to the new server as soon as it has fetched for all tags; false when it has not within this time.
+  /// Requests go to the new server as soon as it has fetched for all tags; false when it has not within this
+  /// time.
   Result<bool> finish_recovery(std::chrono::milliseconds patience);
   /// The size of the disk as the kernel has it. ExitCode::Sysfs.
   [[nodiscard]] Result<std::uint64_t> sectors() const;
@@ -67,8 +72,8 @@ class Device {
   std::uint32_t id_;
   Geometry geometry_;
   dev_t number_ = 0;
-  int opener_;                ///< the process that opened the server's file, which the kernel wants to hear
-  bool recovering_ = false;   ///< begun, and no server has been seen since
+  int opener_;               ///< the process that opened the server's file, which the kernel wants to hear
+  bool recovering_ = false;  ///< begun, and no server has been seen since
 };
 
 }  // namespace ploop::transport::ublk

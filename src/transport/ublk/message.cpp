@@ -25,8 +25,12 @@ Decoded decode(const IoDesc& desc, const Limits& limits) {
     return d;
   }
   switch (op) {
-    case kOpRead: d.request.op = Op::Read; break;
-    case kOpWrite: d.request.op = Op::Write; break;
+    case kOpRead:
+      d.request.op = Op::Read;
+      break;
+    case kOpWrite:
+      d.request.op = Op::Write;
+      break;
     case kOpDiscard:
       d.request.op = Op::WriteZeroes;
       d.request.unmap = true;
@@ -35,14 +39,16 @@ Decoded decode(const IoDesc& desc, const Limits& limits) {
       d.request.op = Op::WriteZeroes;
       d.request.unmap = (desc.op_flags & kIoNoUnmap) == 0;
       break;
-    default: return refuse(-EOPNOTSUPP);
+    default:
+      return refuse(-EOPNOTSUPP);
   }
   if (op != kOpRead) {
     if (!limits.writable) return refuse(-EROFS);
     d.request.fua = (desc.op_flags & kIoFua) != 0;
   }
   const std::uint64_t device_sectors = limits.device_bytes / kSectorSize;
-  if (desc.sectors == 0 || desc.start_sector > device_sectors || desc.sectors > device_sectors - desc.start_sector) {
+  if (desc.sectors == 0 || desc.start_sector > device_sectors ||
+      desc.sectors > device_sectors - desc.start_sector) {
     return refuse(-EIO);
   }
   d.request.offset = desc.start_sector * kSectorSize;

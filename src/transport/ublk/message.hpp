@@ -1,5 +1,5 @@
-// One ublk request understood. Pure: values in, values out. The kernel is trusted, yet everything is checked, because a wrong
-// number must become an error and not a write somewhere else.
+// One ublk request understood. Pure: values in, values out. The kernel is trusted, yet everything is checked,
+// because a wrong number must become an error and not a write somewhere else.
 #pragma once
 
 #include <cstdint>

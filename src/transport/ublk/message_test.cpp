@@ -99,7 +99,8 @@ TEST(UblkMessage, RefusesWhatCanNotBe) {
       {"zone report", desc(18, 0, 8), -EOPNOTSUPP},
       {"last operation", desc(255, 0, 8), -EOPNOTSUPP},
   };
-  for (const Hostile& row : table) EXPECT_EQ(decode(row.desc, kLimits).error, row.error) << row.what;
+  for (const Hostile& row : table)
+    EXPECT_EQ(decode(row.desc, kLimits).error, row.error) << row.what;
 }
 
 TEST(UblkMessage, AReadOnlyDeviceIsNeverChanged) {

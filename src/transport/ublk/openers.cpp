@@ -21,21 +21,26 @@ namespace {
 
 namespace stdfs = std::filesystem;
 
-stdfs::path sysfs_of(dev_t device) { return fmt::format("/sys/dev/block/{}:{}", major(device), minor(device)); }
+stdfs::path sysfs_of(dev_t device) {
+  return fmt::format("/sys/dev/block/{}:{}", major(device), minor(device));
+}
 
 template <typename Use>
 void for_each_entry(const stdfs::path& directory, Use use) {
   std::error_code error;
-  for (stdfs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) use(it->path());
+  for (stdfs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error))
+    use(it->path());
 }
 
-bool contains(std::span<const dev_t> devices, dev_t device) { return std::ranges::find(devices, device) != devices.end(); }
+bool contains(std::span<const dev_t> devices, dev_t device) {
+  return std::ranges::find(devices, device) != devices.end();
+}
 
 /// DONT_SYNC: a file server that does not answer must not stop us.
 bool leads_to(const stdfs::path& link, std::span<const dev_t> devices) {
   struct statx st {};
-  return ::statx(AT_FDCWD, link.c_str(), AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_TYPE, &st) == 0 && S_ISBLK(st.stx_mode) &&
-         contains(devices, makedev(st.stx_rdev_major, st.stx_rdev_minor));
+  return ::statx(AT_FDCWD, link.c_str(), AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_TYPE, &st) == 0 &&
+         S_ISBLK(st.stx_mode) && contains(devices, makedev(st.stx_rdev_major, st.stx_rdev_minor));
 }
 
 /// A loop device has its file open in the kernel, where no process shows it.
@@ -76,7 +81,8 @@ bool open_elsewhere(std::span<const dev_t> devices) {
   for_each_entry("/proc", [&](const stdfs::path& process) {
     const std::string name = process.filename().string();
     if (found || name == self || std::isdigit(static_cast<unsigned char>(name.front())) == 0) return;
-    for_each_entry(process / "fd", [&](const stdfs::path& link) { found = found || leads_to(link, devices); });
+    for_each_entry(process / "fd",
+                   [&](const stdfs::path& link) { found = found || leads_to(link, devices); });
   });
   return found;
 }

@@ -27,7 +27,8 @@ struct Pump::TagTask {
 
 /// Gives the kernel a result, unless it is the tag's first command, and waits for a request: 0, or -errno.
 struct Pump::Fetch : io::ResumeOnCompletion {
-  Fetch(Pump& p, const Tag& t, std::uint32_t code, std::int32_t outcome) : pump(&p), tag(&t), opcode(code), commit(outcome) {
+  Fetch(Pump& p, const Tag& t, std::uint32_t code, std::int32_t outcome)
+      : pump(&p), tag(&t), opcode(code), commit(outcome) {
     finished = &resume;
   }
   Pump* pump;
@@ -53,8 +54,8 @@ Pump::Pump(io::Ring& ring, engine::Device& device, std::unique_ptr<Server> serve
   limits_ = {device.size_bytes(), geometry.max_transfer, device.writable()};
 }
 
-Result<std::unique_ptr<Pump>> Pump::create(io::Ring& ring, engine::Device& device, std::unique_ptr<Server> server,
-                                           const Geometry& geometry) {
+Result<std::unique_ptr<Pump>> Pump::create(io::Ring& ring, engine::Device& device,
+                                           std::unique_ptr<Server> server, const Geometry& geometry) {
   std::unique_ptr<Pump> pump(new Pump(ring, device, std::move(server), geometry));
   const std::size_t tags = std::size_t{geometry.queues} * geometry.depth;
   pump->memory_ = TRY(RequestMemory::take(tags * geometry.max_transfer));
@@ -77,7 +78,8 @@ Pump::~Pump() {
 }
 
 bool Pump::tag_has_buffer(const Tag& tag, const Decoded& decoded) const {
-  return geometry_.path == DataPath::ZeroCopy && tag.index < kMostTags && decoded.moves_data() && decoded.buffered;
+  return geometry_.path == DataPath::ZeroCopy && tag.index < kMostTags && decoded.moves_data() &&
+         decoded.buffered;
 }
 
 Pump::TagTask Pump::serve(Pump& pump, Tag& tag) {
@@ -136,14 +138,17 @@ void Pump::ended(int result) {
 
 Status Pump::greet() {
   live_ = static_cast<unsigned>(tags_.size());
-  for (const Tag& tag : tags_) tag.serving.resume();
-  if (!server_->push()) return fail(ExitCode::Device, "The kernel does not take the server of the ublk device");
+  for (const Tag& tag : tags_)
+    tag.serving.resume();
+  if (!server_->push())
+    return fail(ExitCode::Device, "The kernel does not take the server of the ublk device");
   return {};
 }
 
 /// A broken tag is not served any more, so the rest must not wait for requests that may depend on it.
 Status Pump::run() {
-  while (live_ > 0 && (broken_ == 0 || executing_ > 0)) ring_.run_once(true);
+  while (live_ > 0 && (broken_ == 0 || executing_ > 0))
+    ring_.run_once(true);
   if (broken_ != 0) return fail(errno_error(ExitCode::DeviceIoctl, -broken_, "serve the ublk device"));
   return {};
 }

@@ -1,5 +1,6 @@
-// The ublk pump: every tag of every hardware queue is an endless coroutine that fetches a request, runs it and commits its
-// result. One command does both, the result and the wish for the next request, so a request costs one entry in the ring.
+// The ublk pump: every tag of every hardware queue is an endless coroutine that fetches a request, runs it
+// and commits its result. One command does both, the result and the wish for the next request, so a request
+// costs one entry in the ring.
 //
 // Requests that a predecessor had not committed when it was killed are sent again by the kernel as new ones.
 #pragma once
@@ -29,8 +30,8 @@ inline constexpr unsigned kMostTags = 64;
 /// The shape of a device as the kernel made it.
 struct Geometry {
   std::uint16_t queues = 1;
-  std::uint16_t depth = 1;          ///< tags of each queue
-  std::uint32_t max_transfer = 0;   ///< bytes of a tag's memory
+  std::uint16_t depth = 1;         ///< tags of each queue
+  std::uint32_t max_transfer = 0;  ///< bytes of a tag's memory
   DataPath path = DataPath::Copy;
   bool can_resize = false;
   bool operator==(const Geometry&) const = default;
@@ -40,9 +41,10 @@ struct Geometry {
 class Server {
  public:
   virtual ~Server() = default;
-  /// Starts a command; `done` gets the driver's result: 0 for a request, -ENODEV for the end, -errno. `buffer` is what auto_buffer()
-  /// gave, or 0.
-  virtual void submit(std::uint32_t opcode, const IoBody& body, std::uint64_t buffer, io::Completion* done) = 0;
+  /// Starts a command; `done` gets the driver's result: 0 for a request, -ENODEV for the end, -errno.
+  /// `buffer` is what auto_buffer() gave, or 0.
+  virtual void submit(std::uint32_t opcode, const IoBody& body, std::uint64_t buffer,
+                      io::Completion* done) = 0;
   /// Hands submitted commands over. False: they were refused.
   virtual bool push() = 0;
   /// The request that a tag has fetched.
@@ -58,8 +60,8 @@ Result<std::unique_ptr<Server>> open_server(io::UringRing& ring, int fd, const G
 class Pump final : public Transport {
  public:
   /// Memory for requests is allocated, populated and locked here and never again. ExitCode::Malloc.
-  static Result<std::unique_ptr<Pump>> create(io::Ring& ring, engine::Device& device, std::unique_ptr<Server> server,
-                                              const Geometry& geometry);
+  static Result<std::unique_ptr<Pump>> create(io::Ring& ring, engine::Device& device,
+                                              std::unique_ptr<Server> server, const Geometry& geometry);
   ~Pump() override;
   Pump(const Pump&) = delete;
   Pump& operator=(const Pump&) = delete;
@@ -86,11 +88,11 @@ class Pump final : public Transport {
   std::unique_ptr<Server> server_;
   Geometry geometry_;
   Limits limits_;
-  RequestMemory memory_;         ///< all tags' data
+  RequestMemory memory_;  ///< all tags' data
   std::vector<Tag> tags_;
-  unsigned live_ = 0;            ///< tags whose command the kernel has, or that run a request
-  unsigned executing_ = 0;       ///< requests that the engine has
-  int broken_ = 0;               ///< -errno of an unexpected answer
+  unsigned live_ = 0;       ///< tags whose command the kernel has, or that run a request
+  unsigned executing_ = 0;  ///< requests that the engine has
+  int broken_ = 0;          ///< -errno of an unexpected answer
 };
 
 }  // namespace ploop::transport::ublk

@@ -34,7 +34,7 @@ class FakeKernel {
     std::uint64_t buffer = 0;
     io::Completion* done = nullptr;
   };
-  std::map<Slot, Command> held;              ///< commands that wait for a request
+  std::map<Slot, Command> held;  ///< commands that wait for a request
   std::map<Slot, IoDesc> requests;
   std::map<Slot, std::vector<std::int32_t>> results;
   std::map<Slot, std::vector<std::byte>> data;  ///< user copy: of the request in progress
@@ -44,7 +44,8 @@ class FakeKernel {
   void take(std::uint32_t opcode, const IoBody& body, std::uint64_t buffer, io::Completion* done) {
     const Slot slot{body.queue, body.tag};
     EXPECT_EQ(held.count(slot), 0u) << "two commands for one tag";
-    EXPECT_EQ(opcode == kFetch, seen_.insert({slot, true}).second) << "fetch is for the first time, commit for all others";
+    EXPECT_EQ(opcode == kFetch, seen_.insert({slot, true}).second)
+        << "fetch is for the first time, commit for all others";
     if (opcode == kCommitAndFetch) results[slot].push_back(body.result);
     held[slot] = {opcode, body, buffer, done};
   }
@@ -63,7 +64,8 @@ class FakeKernel {
   }
   /// What STOP_DEV does to all commands.
   void stop() {
-    while (!held.empty()) complete(held.begin()->first, -ENODEV);
+    while (!held.empty())
+      complete(held.begin()->first, -ENODEV);
   }
 
  private:
@@ -77,7 +79,9 @@ class FakeServer final : public Server {
     kernel_.take(opcode, body, buffer, done);
   }
   bool push() override { return !kernel_.refuse_push; }
-  [[nodiscard]] IoDesc request(unsigned queue, unsigned tag) const override { return kernel_.requests.at({queue, tag}); }
+  [[nodiscard]] IoDesc request(unsigned queue, unsigned tag) const override {
+    return kernel_.requests.at({queue, tag});
+  }
   bool copy_in(unsigned queue, unsigned tag, std::span<std::byte> to) override {
     const std::vector<std::byte>& from = kernel_.data.at({queue, tag});
     EXPECT_EQ(from.size(), to.size());
@@ -112,7 +116,8 @@ class UblkPump : public testing::Test {
   }
   /// The buffer that a tag gave with its command.
   std::span<std::byte> buffer(Slot slot) {
-    return {reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(kernel_.held.at(slot).body.address)), geometry_.max_transfer};
+    return {reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(kernel_.held.at(slot).body.address)),
+            geometry_.max_transfer};
   }
   void settle() {
     while (ring_.run_once(false)) {
@@ -123,12 +128,13 @@ class UblkPump : public testing::Test {
     settle();
     return kernel_.results[slot].back();
   }
-  /// Zero copy: the next request's pages, which the driver registers where the tag's command says. Apart from kernel_.data, so that a
-  /// test sees which way the data went.
+  /// Zero copy: the next request's pages, which the driver registers where the tag's command says. Apart from
+  /// kernel_.data, so that a test sees which way the data went.
   std::span<const std::byte> register_pages(Slot slot, const std::vector<std::byte>& content) {
     AlignedBuffer& memory = pages_[slot] = AlignedBuffer(content.size());
     std::ranges::copy(content, memory.data());
-    ring_.set_buffer(static_cast<std::uint16_t>(kernel_.held.at(slot).buffer), {memory.data(), memory.size()});
+    ring_.set_buffer(static_cast<std::uint16_t>(kernel_.held.at(slot).buffer),
+                     {memory.data(), memory.size()});
     kernel_.data[slot] = content;
     return {memory.data(), memory.size()};
   }
@@ -145,7 +151,8 @@ class UblkPump : public testing::Test {
   }
   static std::vector<std::byte> pattern(std::size_t size, unsigned seed) {
     std::vector<std::byte> bytes(size);
-    for (std::size_t i = 0; i < size; ++i) bytes[i] = static_cast<std::byte>(seed + i / 512 * 7 + i);
+    for (std::size_t i = 0; i < size; ++i)
+      bytes[i] = static_cast<std::byte>(seed + i / 512 * 7 + i);
     return bytes;
   }
 
@@ -235,7 +242,8 @@ TEST_F(UblkPump, RefusedCommandsAreAnError) {
   EXPECT_EQ(greeted.error().code, ExitCode::Device);
 }
 
-/// The kernel sends again what a dead worker had not committed; the next one meets it as something new, and its effect is the same.
+/// The kernel sends again what a dead worker had not committed; the next one meets it as something new, and
+/// its effect is the same.
 TEST_F(UblkPump, ARequestThatIsSentAgainHasTheSameResult) {
   make(kGeometry);
   ASSERT_TRUE(pump_->take_over());
@@ -255,7 +263,8 @@ TEST_F(UblkPump, UserCopyMovesTheDataItself) {
   geometry.path = DataPath::UserCopy;
   make(geometry);
   ASSERT_TRUE(pump_->greet());
-  for (const auto& [slot, command] : kernel_.held) EXPECT_EQ(command.body.address, 0u);
+  for (const auto& [slot, command] : kernel_.held)
+    EXPECT_EQ(command.body.address, 0u);
   kernel_.data[{0, 0}] = pattern(8192, 5);
   EXPECT_EQ(request({0, 0}, kOpWrite, 32, 16), 8192);
   EXPECT_EQ(request({1, 0}, kOpRead, 32, 16), 8192);
@@ -271,7 +280,8 @@ TEST_F(UblkPump, ZeroCopyWantsABufferOfItsOwnForEveryTag) {
   std::vector<std::uint64_t> buffers;
   for (const auto& [slot, command] : kernel_.held) {
     EXPECT_EQ(command.body.address, 0u);
-    EXPECT_EQ(command.buffer, auto_buffer(static_cast<std::uint16_t>(command.buffer))) << "a fallback is allowed";
+    EXPECT_EQ(command.buffer, auto_buffer(static_cast<std::uint16_t>(command.buffer)))
+        << "a fallback is allowed";
     buffers.push_back(command.buffer & 0xffff);
   }
   std::ranges::sort(buffers);
@@ -319,7 +329,8 @@ TEST_F(UblkPump, ZeroCopyCopiesWhatTheEngineHasToSee) {
   stop();
 }
 
-/// A buffer filled in part holds what the kernel had there before, so the request is executed anew, into memory.
+/// A buffer filled in part holds what the kernel had there before, so the request is executed anew, into
+/// memory.
 TEST_F(UblkPump, ZeroCopyReadsBehindTheEndOfAFileAsZeros) {
   make_zero_copy();
   ASSERT_EQ(file_->truncate(kDeviceBytes / 2), 0);

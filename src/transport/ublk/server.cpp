@@ -16,7 +16,8 @@ class KernelServer final : public Server {
  public:
   KernelServer(io::UringRing& ring, int fd) : ring_(ring), fd_(fd) {}
   ~KernelServer() override {
-    for (void* queue : queues_) ::munmap(queue, queue_bytes_);
+    for (void* queue : queues_)
+      ::munmap(queue, queue_bytes_);
   }
   KernelServer(const KernelServer&) = delete;
   KernelServer& operator=(const KernelServer&) = delete;
@@ -24,7 +25,8 @@ class KernelServer final : public Server {
   Status map(const Geometry& geometry) {
     queue_bytes_ = (geometry.depth * sizeof(IoDesc) + kPageSize - 1) / kPageSize * kPageSize;
     for (unsigned q = 0; q < geometry.queues; ++q) {
-      void* memory = ::mmap(nullptr, queue_bytes_, PROT_READ, MAP_SHARED | MAP_POPULATE, fd_, static_cast<off_t>(q * kQueueStride));
+      void* memory = ::mmap(nullptr, queue_bytes_, PROT_READ, MAP_SHARED | MAP_POPULATE, fd_,
+                            static_cast<off_t>(q * kQueueStride));
       if (memory == MAP_FAILED) return fail_errno(ExitCode::Device, "map the requests of the ublk device");
       queues_.push_back(memory);
     }

@@ -1,6 +1,6 @@
-// The part of the kernel's ublk interface that a plain disk needs: structures and numbers of <linux/ublk_cmd.h>. Declared here
-// because distribution headers are older than the kernels the program runs on. All fields are in host byte order; the kernel is
-// the other end.
+// The part of the kernel's ublk interface that a plain disk needs: structures and numbers of
+// <linux/ublk_cmd.h>. Declared here because distribution headers are older than the kernels the program runs
+// on. All fields are in host byte order; the kernel is the other end.
 #pragma once
 
 #include <array>
@@ -13,12 +13,16 @@ inline constexpr const char* kControlPath = "/dev/ublk-control";
 
 // Features (GET_FEATURES) are flags of a device as well (ADD_DEV).
 inline constexpr std::uint64_t kFeatureUserRecovery = 1u << 3;
-inline constexpr std::uint64_t kFeatureReissue = 1u << 4;         ///< what was in flight at a server's death is sent again
+inline constexpr std::uint64_t kFeatureReissue =
+    1u << 4;  ///< what was in flight at a server's death is sent again
 inline constexpr std::uint64_t kFeatureIoctlEncode = 1u << 6;
-inline constexpr std::uint64_t kFeatureUserCopy = 1u << 7;        ///< data moves by pread/pwrite on the server's file
+inline constexpr std::uint64_t kFeatureUserCopy = 1u
+                                                  << 7;  ///< data moves by pread/pwrite on the server's file
 inline constexpr std::uint64_t kFeatureUpdateSize = 1u << 10;
-inline constexpr std::uint64_t kFeatureAutoBuffer = 1u << 11;     ///< a request's pages become a registered buffer of the server's ring
-inline constexpr std::uint64_t kFeatureSafeStop = 1u << 17;       ///< TRY_STOP_DEV: only when nobody has the disk open
+inline constexpr std::uint64_t kFeatureAutoBuffer =
+    1u << 11;  ///< a request's pages become a registered buffer of the server's ring
+inline constexpr std::uint64_t kFeatureSafeStop =
+    1u << 17;  ///< TRY_STOP_DEV: only when nobody has the disk open
 inline constexpr std::uint64_t kFeatureNoAutoPartScan = 1u << 18;
 
 namespace detail {
@@ -34,9 +38,9 @@ inline constexpr std::uint32_t kReadWrite = 3;
 struct ControlBody {
   std::uint32_t device = 0;
   std::uint16_t queue = 0xffff;
-  std::uint16_t length = 0;     ///< of what `address` points to
+  std::uint16_t length = 0;  ///< of what `address` points to
   std::uint64_t address = 0;
-  std::uint64_t data = 0;       ///< pid, or size in sectors
+  std::uint64_t data = 0;  ///< pid, or size in sectors
   std::uint16_t path_length = 0;
   std::uint16_t pad = 0;
   std::uint32_t reserved = 0;
@@ -49,8 +53,10 @@ inline constexpr std::uint32_t kDelDev = detail::encode(detail::kReadWrite, 0x05
 inline constexpr std::uint32_t kStartDev = detail::encode(detail::kReadWrite, 0x06, sizeof(ControlBody));
 inline constexpr std::uint32_t kStopDev = detail::encode(detail::kReadWrite, 0x07, sizeof(ControlBody));
 inline constexpr std::uint32_t kSetParams = detail::encode(detail::kReadWrite, 0x08, sizeof(ControlBody));
-inline constexpr std::uint32_t kStartUserRecovery = detail::encode(detail::kReadWrite, 0x10, sizeof(ControlBody));
-inline constexpr std::uint32_t kEndUserRecovery = detail::encode(detail::kReadWrite, 0x11, sizeof(ControlBody));
+inline constexpr std::uint32_t kStartUserRecovery =
+    detail::encode(detail::kReadWrite, 0x10, sizeof(ControlBody));
+inline constexpr std::uint32_t kEndUserRecovery =
+    detail::encode(detail::kReadWrite, 0x11, sizeof(ControlBody));
 inline constexpr std::uint32_t kGetFeatures = detail::encode(detail::kRead, 0x13, sizeof(ControlBody));
 inline constexpr std::uint32_t kUpdateSize = detail::encode(detail::kReadWrite, 0x15, sizeof(ControlBody));
 inline constexpr std::uint32_t kTryStopDev = detail::encode(detail::kReadWrite, 0x17, sizeof(ControlBody));
@@ -113,9 +119,10 @@ struct Params {
   std::uint32_t alignment_mask = 0;  ///< of the memory of requests
   std::uint32_t reserved1 = 0;
 };
-inline constexpr std::uint32_t kParamsLength = 60;           ///< without the alignment
-inline constexpr std::uint32_t kAlignedParamsLength = 116;   ///< with it
-static_assert(offsetof(Params, attributes) == 8 && offsetof(Params, sectors) == 24 && offsetof(Params, discard_alignment) == 40);
+inline constexpr std::uint32_t kParamsLength = 60;          ///< without the alignment
+inline constexpr std::uint32_t kAlignedParamsLength = 116;  ///< with it
+static_assert(offsetof(Params, attributes) == 8 && offsetof(Params, sectors) == 24 &&
+              offsetof(Params, discard_alignment) == 40);
 static_assert(offsetof(Params, reserved0) + sizeof(Params::reserved0) == kParamsLength);
 static_assert(offsetof(Params, reserved1) + sizeof(Params::reserved1) == kAlignedParamsLength);
 
@@ -123,15 +130,18 @@ static_assert(offsetof(Params, reserved1) + sizeof(Params::reserved1) == kAligne
 struct IoBody {
   std::uint16_t queue = 0;
   std::uint16_t tag = 0;
-  std::int32_t result = 0;   ///< bytes or -errno
-  std::uint64_t address = 0; ///< of the tag's memory; 0 with user copy and zero copy
+  std::int32_t result = 0;    ///< bytes or -errno
+  std::uint64_t address = 0;  ///< of the tag's memory; 0 with user copy and zero copy
 };
 static_assert(sizeof(IoBody) == 16);
 
-/// With kFeatureAutoBuffer the address field of a command's entry says which registered buffer of the ring the pages of the next
-/// request become, until its commit. The flag: should that fail, the request comes all the same, marked with kIoNoBuffer.
+/// With kFeatureAutoBuffer the address field of a command's entry says which registered buffer of the ring
+/// the pages of the next request become, until its commit. The flag: should that fail, the request comes all
+/// the same, marked with kIoNoBuffer.
 inline constexpr std::uint64_t kAutoBufferFallback = 1u << 16;
-constexpr std::uint64_t auto_buffer(std::uint16_t index) { return kAutoBufferFallback | index; }
+constexpr std::uint64_t auto_buffer(std::uint16_t index) {
+  return kAutoBufferFallback | index;
+}
 
 inline constexpr std::uint32_t kFetch = detail::encode(detail::kReadWrite, 0x20, sizeof(IoBody));
 inline constexpr std::uint32_t kCommitAndFetch = detail::encode(detail::kReadWrite, 0x21, sizeof(IoBody));

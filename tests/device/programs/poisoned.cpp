@@ -1,5 +1,5 @@
-// A ploopd whose workers crash over one request: a write at a certain place of the device. The call of both transports into the engine goes
-// through here (--wrap).
+// A ploopd whose workers crash over one request: a write at a certain place of the device. The call of both
+// transports into the engine goes through here (--wrap).
 #include "daemon/program.hpp"
 #include "engine/request.hpp"
 
@@ -17,9 +17,12 @@ bool wrapped_await_suspend(ploop::engine::ExecuteAwaiter* self, std::coroutine_h
     "__wrap__ZN5ploop6engine14ExecuteAwaiter13await_suspendENSt7__n486116coroutine_handleIvEE");
 
 bool wrapped_await_suspend(ploop::engine::ExecuteAwaiter* self, std::coroutine_handle<> h) {
-  if (self->request.op == ploop::engine::Request::Op::Write && self->request.offset == kPoison) __builtin_trap();
+  if (self->request.op == ploop::engine::Request::Op::Write && self->request.offset == kPoison)
+    __builtin_trap();
   return real_await_suspend(self, h);
 }
 }
 
-int main(int argc, char** argv) { return ploop::daemon::run_program(argc, argv, PLOOP_VERSION "-poisoned"); }
+int main(int argc, char** argv) {
+  return ploop::daemon::run_program(argc, argv, PLOOP_VERSION "-poisoned");
+}
