@@ -11,7 +11,7 @@
 namespace ploop::control {
 
 /// Longest line that either end accepts, newline included.
-inline constexpr std::size_t kMaxLine = 1024 * 1024;
+inline constexpr std::size_t kMaxLine = std::size_t{1024} * 1024;
 
 /// What a command sends to a daemon that it started, when the device shall outlive it.
 inline constexpr char kKeepDevice = 'k';
