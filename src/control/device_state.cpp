@@ -29,6 +29,7 @@ std::string encode_device_state(const DeviceState& state) {
             {"can_resize", state.can_resize},
             {"sandbox", state.sandbox},
             {"sandbox_required", state.sandbox_required},
+            {"on_enospc", on_enospc_name(state.on_enospc)},
             {"program", state.program}};
   add_files(json, state.deltas);
   if (state.place) json["place"] = file_to_json(*state.place);
