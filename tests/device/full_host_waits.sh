@@ -30,7 +30,9 @@ new_disk() {
 
 mkdir "$scratch/other" "$scratch/mnt" "$scratch/mnt2"
 head -c 4000000 /dev/urandom >"$scratch/known"
-head -c 60000000 /dev/urandom >"$scratch/large"
+# More than the image file has in reserve, and less than the kernel lets a writer have dirty before he has to wait.
+mebibytes=$(sized 57 20)
+head -c "$((mebibytes << 20))" /dev/urandom >"$scratch/large"
 
 # Writes wait, other disks do not, and with room everything goes on.
 writes_wait() {
@@ -67,7 +69,7 @@ writes_wait() {
   step "$type: umount waits as well, says why, and ends when there is room"
   fill_host
   # Dirty pages that nobody has written yet.
-  dd if="$scratch/large" of="$scratch/mnt/second" bs=1M status=none
+  timeout 60 dd if="$scratch/large" of="$scratch/mnt/second" bs=1M status=none
   ploop umount "$dd" >"$scratch/said" 2>&1 &
   writer=$!
   told() { grep -q "waits for space: .* is full" "$scratch/said"; }
@@ -92,7 +94,7 @@ goes_on() {
   attach "$dd"
   must dd if="$scratch/known" of="$device" bs=64k seek=2000 conv=fsync,notrunc status=none
   fill_host
-  dd if="$scratch/large" of="$device" bs=1M seek=140 count=50 oflag=direct conv=notrunc status=none &
+  dd if="$scratch/large" of="$device" bs=1M seek=140 oflag=direct conv=notrunc status=none &
   writer=$!
   until_true 30 waits || fail "nobody says that $device waits: $(ploop list 2>&1)"
   must timeout 20 cmp -n 4000000 "$scratch/known" <(dd if="$device" bs=64k skip=2000 count=70 iflag=direct status=none)
@@ -103,7 +105,7 @@ goes_on() {
   kill -0 "$writer" 2>/dev/null || fail "the writer did not wait"
   make_room
   wait "$writer" || fail "the writer failed with $?"
-  must cmp -n 50000000 "$scratch/large" <(dd if="$device" bs=1M skip=140 count=50 iflag=direct status=none)
+  must cmp "$scratch/large" <(dd if="$device" bs=1M skip=140 count="$mebibytes" iflag=direct status=none)
   must ploop umount "$dd"
   check_image "$host/disk/root.hdd"
 }
