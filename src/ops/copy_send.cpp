@@ -26,6 +26,7 @@
 #include "ops/cancel.hpp"
 #include "ops/copy_source.hpp"
 #include "ops/copy_writer.hpp"
+#include "ops/space_watch.hpp"
 
 namespace ploop::ops {
 namespace {
@@ -305,6 +306,7 @@ Status copy_send(const CopySendOptions& options) {
   const control::DeviceState device = TRY(find_running(options.device));
   const fs::LiveRoot mounted = TRY(find_mounted(device, options.device));
   TRY(refuse_target_inside(options.sink, mounted));
+  const SpaceWatch watch(device);
   const CleanupSection section;
   const auto sink = TRY(open_copy_sink(options.sink));
   control::Client client = TRY(as_device_error(control::Client::connect(device.number)));

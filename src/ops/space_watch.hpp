@@ -18,8 +18,8 @@ bool waits_for_space(const control::DeviceState& device);
 /// "/dev/ploop0 waits for space: ...", what is wrong and what to do.
 std::string space_advice(const control::DeviceState& device);
 
-/// While it lives, a thread looks every second whether the device waits for space, and says so once, as an
-/// error.
+/// For as long as a command may wait for the device. While it lives, a thread looks every second whether the
+/// device waits for space, and says so once, as an error.
 class SpaceWatch {
  public:
   explicit SpaceWatch(control::DeviceState device);
