@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 begin
 requires program qemu-img mkfs.ext4
-rounds=${1:-$(sized 6 2)}
+rounds=${1:-$(sized 6 1)}
 shift || true
 wanted=("$@")
 
