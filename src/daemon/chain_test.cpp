@@ -236,6 +236,26 @@ TEST_F(LiveChain, WhatCannotBeDoneChangesNothing) {
   EXPECT_EQ(::fsync(device->get()), 0);
 }
 
+/// It is the worker that hears of it, and goes on.
+TEST_F(LiveChain, ALevelThatCanNotBeOpenedIsRefused) {
+  const Result<DeviceState> state = attach_device(spec());
+  ASSERT_TRUE(state);
+  Result<Client> client = Client::connect(0);
+  ASSERT_TRUE(client->push_delta(new_top("second"), {}));
+  const std::vector<DeltaSpec> known = client->info()->deltas;
+  const int worker = list_devices()->front().worker_pid;
+  for (int i = 0; i < 10; ++i) {
+    const std::string absent =
+        path("absent, and its name is too long for a short string " + std::to_string(i));
+    const Status refused = client->set_lower(known, {{absent, ImageKind::Ploop1, true}}, {});
+    ASSERT_FALSE(refused);
+    ASSERT_EQ(refused.error().code, ExitCode::Open) << refused.error().message();
+    ASSERT_EQ(refused.error().message(), "open " + absent + ": No such file or directory");
+  }
+  EXPECT_EQ(list_devices()->front().worker_pid, worker) << log_text();
+  EXPECT_EQ(client->info()->deltas, known);
+}
+
 TEST_F(LiveChain, ACommandThatKnowsOtherImagesIsRefused) {
   const Result<DeviceState> state = attach_device(spec());
   ASSERT_TRUE(state);

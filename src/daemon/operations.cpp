@@ -229,7 +229,11 @@ Result<std::vector<image::Delta>> Operations::open_lower(const std::vector<contr
 Operations::Job Operations::set_lower(Operations& self, control::Call call, Change change) {
   engine::Device& device = self.parts_.device;
   Result<std::vector<image::Delta>> lower = self.open_lower(change.deltas, FileRole::Fresh);
-  Status status = lower ? held(co_await device.hold()) : fail(lower.error());
+  // Not in a conditional expression: GCC 12 then destroys the other branch's temporaries although they never
+  // lived.
+  Status status;
+  if (!lower) status = fail(lower.error());
+  if (status) status = held(co_await device.hold());
   if (!status) {
     self.finish(call, status);
     co_return;

@@ -111,7 +111,8 @@ Task<int> Core::compact(Core& self, std::uint64_t most_clusters, CompactResult* 
     const std::uint64_t target = std::max(goal, end - std::min(end, step));
     const std::uint64_t moved = done->moved;
     result = co_await compact_pass(self, target, done);
-    const int settled = self.sabotaged(Sabotage::CutBeforeCommit) ? 0 : co_await settle_frees(self);
+    int settled = 0;
+    if (!self.sabotaged(Sabotage::CutBeforeCommit)) settled = co_await settle_frees(self);
     if (settled < 0) co_return settled;
     const int cut = co_await cut_file(self, &done->cut);
     if (result == 0) result = cut;

@@ -143,11 +143,13 @@ must ploop init -s 32M -t none "$scratch/list/base.hdd"
 attach "$scratch/list/base.hdd"
 must ploop snapshot -d "$device" -F "$scratch/list/second.hdd"
 must ploop snapshot -d "$device" -F "$scratch/list/third.hdd"
+worker=$(pid_of worker)
 # The daemon lives in another mount namespace and does not see the file.
 unshare -m --propagation private sh -c "mount -t tmpfs none '$scratch/list/private' &&
   ! '$ploop_bin' merge -d '$device' -l 0..1 -n '$scratch/list/private/new.hdd' && ls -A '$scratch/list/private'" >"$scratch/out" 2>&1 ||
   fail "the merge did not fail: $(cat "$scratch/out")"
 [ -z "$(grep -E '^\.?new.hdd' "$scratch/out")" ] || fail "an image is left: $(cat "$scratch/out")"
+[ "$(pid_of worker)" = "$worker" ] || fail "the worker was replaced: $(cat "$PLOOP_RUNDIR"/ploop*/log)"
 usable 65536
 must ploop merge -d "$device" -l 0..1 -n "$scratch/list/new.hdd"
 detach "$device"
