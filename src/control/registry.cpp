@@ -248,6 +248,9 @@ std::string ublk_path(int number) {
 std::string log_path(int number) {
   return device_run_directory(number) + "/log";
 }
+std::string crash_log_path(int number) {
+  return device_run_directory(number) + ".crashed.log";
+}
 std::string failed_log_path(int number) {
   return device_run_directory(number) + ".failed.log";
 }

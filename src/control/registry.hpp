@@ -23,6 +23,8 @@ std::string log_path(int number);
 std::string ublk_path(int number);
 /// Where the log of a device goes that ended badly; outside of its directory.
 std::string failed_log_path(int number);
+/// Where the log of a device is kept that ended well, but had a worker that crashed and was replaced.
+std::string crash_log_path(int number);
 
 /// All live devices that are fully attached, by number. Directories of dead devices are skipped. Does not
 /// change anything. A missing RUNDIR is an empty list; ExitCode::Sysfs when it can't be read.

@@ -459,6 +459,9 @@ void Guardian::tear_down() {
   const bool all_gone = !side_ || side_->wait_for_keeper();
   if (!claim_) return;
   if (worker_lost_ && served_ && !spec_.read_only) rescue_data();
+  if (worker_crashed_ && !failed_) {
+    ::rename(control::log_path(claim_->number()).c_str(), control::crash_log_path(claim_->number()).c_str());
+  }
   if (failed_ && served_) {
     ::rename(control::log_path(claim_->number()).c_str(), control::failed_log_path(claim_->number()).c_str());
   }

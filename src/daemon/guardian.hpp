@@ -151,8 +151,9 @@ class Guardian {
   unsigned unasked_sizes_ = 0;  ///< those before them: asked for by this process or a dead worker
   bool served_ = false;         ///< was running once; then its log is worth keeping when it fails
   bool failed_ = false;
-  bool worker_lost_ = false;  ///< it did not get to commit and close
-  bool taking_over_ = false;  ///< a new worker was started in place of a dead one and is not ready yet
+  bool worker_crashed_ = false;  ///< one did, and was replaced: the log is worth keeping
+  bool worker_lost_ = false;     ///< it did not get to commit and close
+  bool taking_over_ = false;     ///< a new worker was started in place of a dead one and is not ready yet
   std::chrono::steady_clock::time_point take_over_deadline_;
   std::optional<std::chrono::steady_clock::time_point>
       restart_at_;                                      ///< when the next worker is started, during a pause

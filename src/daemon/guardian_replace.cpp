@@ -71,6 +71,7 @@ bool Guardian::replace_worker(int status) {
     return false;
   }
   const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+  if (!killed) worker_crashed_ = true;
   // Those who wait for an answer have waited since the first of several.
   if (!taking_over_) take_over_deadline_ = Clock::now() + kReplaceTimeout;
   taking_over_ = true;

@@ -78,7 +78,13 @@ finish() {
   set +e
   cd /
   for ((i = ${#deferred[@]} - 1; i >= 0; i--)); do eval "${deferred[i]}" >/dev/null 2>&1; done
-  local left
+  local left crashes
+  # A worker that crashes is replaced, and nobody notices. A test does, unless it makes them crash.
+  crashes=$(grep -hE 'the worker ended: killed by signal (4|6|7|8|11|31)|the sandbox stopped the worker' "$PLOOP_RUNDIR"/*.{failed,crashed}.log 2>/dev/null)
+  if [ -n "$crashes" ] && [ -z "${workers_crash:-}" ]; then
+    printf 'workers crashed:\n%s\n' "$crashes" >&2
+    [ $status -ne 0 ] || status=1
+  fi
   left=$(leftovers)
   if [ -n "$left" ]; then
     printf 'left behind by the test:\n%s\n' "$left" >&2

@@ -3,6 +3,7 @@
 # When the program is exchanged for a better one in time, or by the way back of an upgrade, nobody notices.
 source "$(dirname "$0")/lib.sh"
 begin
+workers_crash=yes
 programs=${PLOOP_TEST_PROGRAMS:-$(dirname "$(command -v "$ploop_bin")")/../tests/device}
 requires file "$programs/ploopd-poisoned"
 requires space 300

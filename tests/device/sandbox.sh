@@ -5,6 +5,7 @@
 #   sandbox.sh
 source "$(dirname "$0")/lib.sh"
 begin
+workers_crash=yes  # one that the filter stops
 requires program mkfs.ext4
 mkdir "$scratch/disk" "$scratch/mnt"
 image=$scratch/disk/root.hdd

@@ -6,6 +6,7 @@
 source "$(dirname "$0")/lib.sh"
 rounds=${1:-5}
 begin
+workers_crash=yes  # those of ploopd-crashing
 programs=${PLOOP_TEST_PROGRAMS:-$(dirname "$(command -v "$ploop_bin")")/../tests/device}
 old=$(dirname "$(readlink -f "$(command -v "$ploop_bin")")")/ploopd
 requires file "$programs/ploopd-next" "$programs/ploopd-dying" "$programs/ploopd-crashing" "$programs/ploopd-falling" "$old"
