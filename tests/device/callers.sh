@@ -29,7 +29,7 @@ whole_life() {
   must cp -r /etc/. "$scratch/mnt/"
   must as "$caller" snapshot "$dd"
   must cp /etc/passwd "$scratch/mnt/more"
-  kill -9 "$(only_worker)"
+  ! hands_over || kill -9 "$(only_worker)"
   must sync -f "$scratch/mnt"
   must cmp /etc/passwd "$scratch/mnt/more"
   must as "$caller" umount "$dd"
