@@ -55,10 +55,6 @@ Status merge_nodes_of(const DeviceState& device, const LevelRange& levels,
   return snapshot_merge(options);
 }
 
-bool is_used(const DeviceState& device, const std::string& image) {
-  return std::ranges::any_of(device.deltas, [&](const DeltaSpec& delta) { return delta.path == image; });
-}
-
 /// Levels below the top go into `low`, or with it into a new file. The device reads the old files until it
 /// gets the new list.
 Status merge_lower(const DeviceState& device, std::vector<DeltaSpec>& deltas, std::size_t low,
@@ -94,7 +90,7 @@ Status merge_lower(const DeviceState& device, std::vector<DeltaSpec>& deltas, st
   if (const Status exchanged = successor.set_lower(deltas, lower, {}); !exchanged) {
     // Who did not hear the answer does not know whether the device has the file by now.
     const auto now = device_by_name(device_path(device.number));
-    if (!now || is_used(*now, files.new_image)) rollback.commit();
+    if (!now || level_of(*now, files.new_image)) rollback.commit();
     return exchanged;
   }
   rollback.commit();
