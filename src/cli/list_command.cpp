@@ -1,6 +1,9 @@
 // ploop list
 #include <fmt/format.h>
 
+#include <string>
+#include <string_view>
+
 #include "base/log.hpp"
 #include "base/units.hpp"
 #include "cli/commands.hpp"
@@ -33,13 +36,28 @@ Parsed<ListArguments> parse_list(const Words& args) {
 
 namespace {
 
+/// A name in a line of text: control characters as octal numbers, the way /proc/mounts has them, so that no
+/// name looks like another device's line.
+std::string on_one_line(std::string_view name) {
+  std::string text;
+  for (const char c : name) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f)
+      text += fmt::format("\\{:03o}", byte);
+    else
+      text += c;
+  }
+  return text;
+}
+
 std::string text_of(const std::vector<ops::DeviceRow>& rows) {
   std::string text;
   for (const ops::DeviceRow& row : rows) {
     // The blanks are historical: parsers count fields from the left.
     text += fmt::format("{:<12} {} {} {}\n", fmt::format("ploop{}", row.state.number),
-                        row.state.deltas.front().path,
-                        row.mount_points.empty() ? "" : row.mount_points.front(), row.state.component);
+                        on_one_line(row.state.deltas.front().path),
+                        row.mount_points.empty() ? "" : on_one_line(row.mount_points.front()),
+                        on_one_line(row.state.component));
   }
   return text;
 }

@@ -36,6 +36,10 @@ struct Op {
                            ///< not be memory
 };
 
+/// Does an operation at once, on the calling thread: what a ring does with those that it can't or need not do
+/// asynchronously. Bytes or -errno. Not for registered buffers.
+int run_in_place(const Op& op);
+
 /// Where a result goes. Lives in the waiting coroutine's frame (or in an object that outlives the operation).
 struct Completion {
   int result = 0;                           ///< bytes or -errno

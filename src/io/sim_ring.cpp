@@ -117,7 +117,7 @@ int SimRing::take_effect(Flight& flight) {
     const auto verdict = options_.faults->next(flight.op.kind);
     if (verdict.error != 0) return fail(flight, verdict);
   }
-  const int result = flight.staged != nullptr ? flight.staged->finish(flight.token) : run_plain(flight.op);
+  const int result = flight.staged != nullptr ? flight.staged->finish(flight.token) : run_in_place(flight.op);
   if (result >= 0) ++succeeded_[static_cast<std::size_t>(flight.op.kind)];
   return result;
 }
@@ -132,27 +132,6 @@ int SimRing::fail(Flight& flight, const FaultPlan::Verdict& verdict) {
     if (written < 0) return static_cast<int>(written);
   }
   return -verdict.error;
-}
-
-int SimRing::run_plain(const Op& op) {
-  const auto length = static_cast<std::size_t>(op.length);
-  switch (op.kind) {
-    case OpKind::Read:
-      return static_cast<int>(op.file->read({op.data, length}, op.offset));
-    case OpKind::Write:
-      return static_cast<int>(op.file->write({op.data, length}, op.offset));
-    case OpKind::Sync:
-      return op.file->sync();
-    case OpKind::Allocate:
-      return op.file->allocate(op.offset, op.length);
-    case OpKind::Punch:
-      return op.file->punch(op.offset, op.length);
-    case OpKind::Clone:
-      return op.file->clone(*op.source, op.source_offset, op.offset, op.length);
-    case OpKind::Truncate:
-      return op.file->truncate(op.length);
-  }
-  return -EINVAL;
 }
 
 }  // namespace ploop::io

@@ -103,7 +103,6 @@ class SimRing final : public Ring {
   Flight start(const Op& op, Completion* done);
   int take_effect(Flight& flight);
   int fail(Flight& flight, const FaultPlan::Verdict& verdict);
-  int run_plain(const Op& op);
   bool run_posted();
   bool run_timeout();
   std::uint64_t random(std::uint64_t bound) { return rng_() % bound; }

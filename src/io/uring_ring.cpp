@@ -64,26 +64,6 @@ void prepare_transfer(io_uring_sqe* sqe, const Op& op, std::uint64_t moved) {
   if (fixed) sqe->buf_index = static_cast<std::uint16_t>(op.buffer);
 }
 
-int run_in_place(const Op& op) {
-  switch (op.kind) {
-    case OpKind::Read:
-      return static_cast<int>(op.file->read({op.data, op.length}, op.offset));
-    case OpKind::Write:
-      return static_cast<int>(op.file->write({op.data, op.length}, op.offset));
-    case OpKind::Sync:
-      return op.file->sync();
-    case OpKind::Allocate:
-      return op.file->allocate(op.offset, op.length);
-    case OpKind::Punch:
-      return op.file->punch(op.offset, op.length);
-    case OpKind::Clone:
-      return op.file->clone(*op.source, op.source_offset, op.offset, op.length);
-    case OpKind::Truncate:
-      return op.file->truncate(op.length);
-  }
-  return -EINVAL;
-}
-
 }  // namespace
 
 Result<std::unique_ptr<UringRing>> UringRing::create(unsigned depth, Start start) {

@@ -81,6 +81,15 @@ TEST_F(Device, MountAndUmountPrintWhatClientsParse) {
   EXPECT_FALSE(exists(device())) << "the nodes went with the device";
 }
 
+TEST_F(Device, ANameWithControlCharactersStaysOnItsLine) {
+  const std::string odd = "odd\nploop7\tname";
+  stdfs::create_directory(box_ / odd);
+  ASSERT_EQ(run("init", "-s", "64m", odd + "/root.hdd").status, 0);
+  ASSERT_EQ(run("mount", odd + "/" + xml_).status, 0);
+  EXPECT_EQ(run("list").out, "ploop0       " + (box_ / "odd\\012ploop7\\011name/root.hdd") + "  \n");
+  EXPECT_EQ(run("umount", odd + "/" + xml_).status, 0);
+}
+
 TEST_F(Device, IsStoppedStartedAndCleared) {
   make_disk();
   ASSERT_EQ(run("mount", xml_).status, 0);
