@@ -151,7 +151,8 @@ Status convert_version(descriptor::Locked& locked, format::Version version) {
   intent.phase = kApply;
   TRY(write_intent(locked.path, intent));
   rollback.commit();
-  TRY(apply_all(changed, static_cast<int>(version)));
+  if (Status applied = apply_all(changed, static_cast<int>(version)); !applied)
+    return to_be_continued(std::move(applied).error(), "the conversion");
   TRY(remove_side_files(changed));
   return remove_intent(locked.path);
 }

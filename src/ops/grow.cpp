@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <thread>
+#include <utility>
 
 #include "base/log.hpp"
 #include "base/text.hpp"
@@ -198,7 +199,10 @@ Status grow_disk(const GrowRequest& request, const DeviceState* expected = nullp
   set_size(locked.disk, plan);
   TRY(write_intent(locked.path, note_of(plan.new_sectors)));
   TRY(stage_descriptor(locked.disk, locked.path));
-  if (!plan.nothing_to_do()) TRY(apply(top, plan));
+  if (!plan.nothing_to_do()) {
+    if (Status applied = apply(top, plan); !applied)
+      return to_be_continued(std::move(applied).error(), "the new size");
+  }
   TRY(commit_descriptor(locked.path));
   return remove_intent(locked.path);
 }

@@ -153,6 +153,11 @@ Result<Outcome> settle_files(Interrupted& work) {
   return finished ? Outcome::Finished : Outcome::Undone;
 }
 
+tl::unexpected<Error> to_be_continued(Error error, std::string_view what) {
+  error.what += "; the disk can be used, and its next command goes on with " + std::string(what);
+  return fail(std::move(error));
+}
+
 std::string staged_path(const std::string& descriptor_path) {
   return descriptor_path + ".tmp";
 }

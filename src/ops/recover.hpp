@@ -69,6 +69,10 @@ using RecoverHandler = Result<Outcome> (*)(Interrupted& work);
 /// were to be created and none that was to be consumed.
 Result<Outcome> settle_files(Interrupted& work);
 
+/// The failure of an operation whose note stays, with words that say so: the next command on the disk goes on
+/// with `what`, "the merge".
+tl::unexpected<Error> to_be_continued(Error error, std::string_view what);
+
 /// Name of the staged descriptor: "<xml>.tmp", as always; "<xml>.tmp." and a random word once a device has
 /// been told of it.
 std::string staged_path(const std::string& descriptor_path);

@@ -280,7 +280,8 @@ Status resize_above(const Job& job) {
   intent.phase = kMerge;
   TRY(write_intent(path, intent));
   rollback.commit();
-  TRY(complete({path, job.disk.disk, intent, job.size_sectors, false, job.progress}));
+  if (Status done = complete({path, job.disk.disk, intent, job.size_sectors, false, job.progress}); !done)
+    return to_be_continued(std::move(done).error(), "the resize");
   return remove_intent(path);
 }
 

@@ -109,19 +109,13 @@ bool untouched(const Error& error) {
   return error.code == ExitCode::Open || error.code == ExitCode::Format || error.code == ExitCode::Param;
 }
 
-/// For a merge that has begun and can only be finished.
-tl::unexpected<Error> to_be_continued(Error error) {
-  error.what += "; the disk can be used, and its next command goes on with the merge";
-  return fail(std::move(error));
-}
-
 /// The data. From the moment at which something may have changed in the lower file there is no way back.
 Status move_data(const MergeFiles& files, Rollback& rollback) {
   if (auto merged = merge_files(files); !merged) {
     Error error = std::move(merged).error();
     if (!files.new_image.empty() || (untouched(error) && !files.resume)) return fail(std::move(error));
     rollback.commit();
-    return to_be_continued(std::move(error));
+    return to_be_continued(std::move(error), "the merge");
   }
   if (files.new_image.empty()) rollback.commit();
   return {};
@@ -167,7 +161,7 @@ Status run_top(const Work& work, const Step& step, const DeviceState& device, Ro
     const auto state = client.maintenance();
     if (state && state->name != "MERGE" && !step.resume) return merged;
     rollback.commit();
-    return to_be_continued(std::move(merged).error());
+    return to_be_continued(std::move(merged).error(), "the merge");
   }
   rollback.commit();
   return {};

@@ -31,6 +31,7 @@ FULL = (
     "deaths.sh",
     "stopped.sh",
     "kill_command.sh",
+    "interrupted.sh",
     "kill_files.sh",
     "kill_snapshots.sh",
     "kill_resize.sh",
