@@ -1,5 +1,7 @@
 #include "daemon/operations.hpp"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <utility>
 
@@ -307,8 +309,9 @@ Status Operations::grow_lower(image::Delta& into) const {
 }
 
 /// All levels under the top, the last of them for writing; it is made as large as the device, which is why
-/// the device has to be held.
-Result<std::vector<image::Delta>> Operations::open_merge(ChainState& next) {
+/// the device has to be held. `changed`: clusters of that level may lie elsewhere by now, whether it succeeds
+/// or not.
+Result<std::vector<image::Delta>> Operations::open_merge(ChainState& next, bool& changed) {
   const std::size_t into = next.deltas.size() - 2;
   next.deltas[into].read_only = false;
   next.merging = true;
@@ -323,6 +326,7 @@ Result<std::vector<image::Delta>> Operations::open_merge(ChainState& next) {
     return fail(ExitCode::Param, "A running disk can't be merged into a raw image; unmount it first");
   }
   if (deltas.back().size_sectors() * kSectorSize < parts_.device.size_bytes()) {
+    changed = true;
     TRY(grow_lower(deltas.back()));
     deltas.pop_back();
     deltas.push_back(TRY(open_image(parts_.files, next.deltas[into], parts_.spec.raw_cluster_sectors)));
@@ -331,10 +335,15 @@ Result<std::vector<image::Delta>> Operations::open_merge(ChainState& next) {
   return deltas;
 }
 
-/// The levels below the top as they were: locked and, since a file may have grown, read anew.
-void Operations::restore_lower() {
+/// The levels below the top as they were: locked and, where one has changed, read anew. What the map says of
+/// that one is not true any more, so without that only a successor, which reads all tables, can go on.
+void Operations::restore_lower(bool changed) {
   const std::vector<control::DeltaSpec> below(parts_.spec.deltas.begin(), parts_.spec.deltas.end() - 1);
   Result<std::vector<image::Delta>> lower = open_lower(below);
+  if (!lower && changed) {
+    log_error("a lower level has changed and can't be opened again: {}", lower.error().message());
+    ::_exit(1);
+  }
   const Status restored =
       lower ? parts_.device.reopen(*std::move(lower), false, parts_.map.memory()) : fail(lower.error());
   if (!restored) log_error("the lower levels could not be opened again: {}", restored.error().message());
@@ -360,15 +369,16 @@ Operations::Job Operations::merge_top(Operations& self, control::Call call, Chan
     status = held(co_await device.hold());
     if (status) {
       ChainState begun = self.current();
-      Result<std::vector<image::Delta>> lower = self.open_merge(begun);
+      bool changed = false;
+      Result<std::vector<image::Delta>> lower = self.open_merge(begun, changed);
       status = lower ? Status{} : fail(lower.error());
       if (status) status = co_await self.commit(begun);
       if (status) {
         self.adopt(begun);
         status = device.reopen(*std::move(lower), true, self.parts_.map.memory());
-      } else if (lower) {
-        lower->clear();  // lets go of the lock
-        self.restore_lower();
+      } else if (lower || changed) {
+        if (lower) lower->clear();  // lets go of the lock
+        self.restore_lower(changed);
       }
       device.release();
     }

@@ -78,7 +78,7 @@ class Operations {
   [[nodiscard]] ChainState current() const;
   void adopt(const ChainState& next);
   Status prepare_push(const Change& change);
-  Result<std::vector<image::Delta>> open_merge(ChainState& next);
+  Result<std::vector<image::Delta>> open_merge(ChainState& next, bool& changed);
   Status grow_lower(image::Delta& into) const;
   Status grow_top(std::uint64_t size_sectors);
   void undo_growth() const;
@@ -87,7 +87,7 @@ class Operations {
                                                FileRole role = FileRole::Level) const;
   bool relock(std::size_t level);
   void level_is_back();
-  void restore_lower();
+  void restore_lower(bool changed);
   void finish(const control::Call& call, const Status& status);
 
   Parts parts_;

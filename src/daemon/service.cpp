@@ -188,8 +188,9 @@ void Service::on_guardian(const Message& message) {
     inbox_.resume();
   } else if (message.name == "releasing") {
     // Writes that wait for space would keep the keeper from writing back, for ever.
-    device_.stop_waiting_for_space();
+    device_.stop_waiting_for_space(true);
   } else if (message.name == "busy") {
+    device_.stop_waiting_for_space(false);
     for (const control::Call& call : std::exchange(detaching_, {})) {
       answer(call, fail(errno_error(ExitCode::DeviceIoctl, EBUSY, "The device is open")));
     }

@@ -123,7 +123,7 @@ Task<int> Core::write_pages(Core& self) {
     self.top_write_begins();
     const int put = co_await io::write(*self.ring_, *self.top_, data, at);
     self.top_write_ended(at, data.size());
-    if (put == -ENOSPC || put == -EDQUOT) {
+    if (io::is_no_space(put)) {
       // Possible on copy-on-write file systems only. Written again later: the same bytes, so nothing is lost
       // by waiting.
       if (self.config_.on_no_space == OnNoSpace::Pause && !self.stop_waiting_) {
@@ -211,8 +211,8 @@ Detached Core::commit_loop(Core& self) {
   do {
     const std::uint64_t ticket = self.flushes_wanted_;
     int result = co_await commit(self);
-    while ((result == -ENOSPC || result == -EDQUOT) && self.config_.on_no_space == OnNoSpace::Pause &&
-           !self.stop_waiting_ && !self.held_) {
+    while (io::is_no_space(result) && self.config_.on_no_space == OnNoSpace::Pause && !self.stop_waiting_ &&
+           !self.held_) {
       [[maybe_unused]] const int paused = co_await pause_for_space(self);
       result = co_await commit(self);
     }

@@ -194,7 +194,7 @@ bool Core::complete_fast(ExecuteAwaiter& a) {
     request_ended();
     return true;
   }
-  if (short_read || a.result == -ENOSPC || a.result == -EDQUOT) {
+  if (short_read || io::is_no_space(a.result)) {
     run(*this, &a);  // the slow path knows about file ends and full file systems
     return a.done;
   }
@@ -242,7 +242,7 @@ Detached Core::run(Core& self, ExecuteAwaiter* a) {
       co_await self.move_ended_.wait();
       continue;
     }
-    if (result != -ENOSPC && result != -EDQUOT) break;
+    if (!io::is_no_space(result)) break;
     if (self.config_.on_no_space == OnNoSpace::Fail || self.stop_waiting_) break;
     result = co_await wait_for_space(self);
     if (result != 0) break;
@@ -257,7 +257,7 @@ Task<int> Core::wait_for_space(Core& self) {
   int result = 0;
   if (self.needs_commit()) {
     result = co_await flush(self);
-    if (result == -ENOSPC || result == -EDQUOT) result = 0;
+    if (io::is_no_space(result)) result = 0;
   }
   if (result == 0) result = co_await pause_for_space(self);
   if (result == 0 && self.stop_waiting_) result = -ENOSPC;

@@ -74,13 +74,15 @@ Status Core::choose_top() {
 }
 
 /// The in-use mark before anything else changes; then space for the table, so that a commit can't run out of
-/// it, and a file that ends at a cluster boundary.
+/// it, and a file that ends at a cluster boundary. A host that has no room now may have had it before: XFS
+/// wants free blocks even to reserve those that are reserved already, and a device must not end for that when
+/// its worker is replaced. A commit that does run out of space waits for it.
 Status Core::prepare_top() {
   if (!config_.writable || top_is_raw_) return {};
   TRY(image::mark_in_use(*top_, header_));
   if (has_overlay()) TRY(image::mark_in_use(*overlay_, overlay_header_));
   const int reserved = top_->allocate(0, std::uint64_t{header_.first_block_sectors} * kSectorSize);
-  if (reserved < 0 && reserved != -EOPNOTSUPP) {
+  if (reserved < 0 && reserved != -EOPNOTSUPP && !io::is_no_space(reserved)) {
     return fail(errno_error(ExitCode::Fallocate, -reserved, "reserve the cluster table of " + top_->name()));
   }
   const std::uint64_t length = TRY(io::file_size(*top_));
@@ -407,8 +409,8 @@ Device::Run Device::first_run_in_top(std::uint64_t offset, std::uint64_t length,
   return {first << core.cluster_shift_, last > first ? (last - first) << core.cluster_shift_ : 0};
 }
 
-void Device::stop_waiting_for_space() {
-  core_->stop_waiting_ = true;
+void Device::stop_waiting_for_space(bool stop) {
+  core_->stop_waiting_ = stop;
 }
 
 }  // namespace ploop::engine

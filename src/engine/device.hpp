@@ -177,8 +177,9 @@ class Device {
   /// Requests waiting for space on the host file system.
   [[nodiscard]] bool paused_for_space() const;
   [[nodiscard]] const Stats& stats() const;
-  /// Makes requests that wait for space give up with ENOSPC, now and later; for a detach that must end.
-  void stop_waiting_for_space();
+  /// Makes requests that wait for space give up with ENOSPC, now and later, for a detach that must end; or
+  /// lets them wait again, when that detach was refused.
+  void stop_waiting_for_space(bool stop);
 
   /// The write tracker on the top's file (tracker.hpp), for a copy of that file while the device runs. Calls
   /// are made on the ring's thread. ExitCode::Busy while it is on already; Stat when the file's length can't

@@ -97,7 +97,7 @@ Task<int> Core::copy_up(Core& self, Piece piece, std::uint32_t image_cluster, En
       self.map_top(piece.cluster, image_cluster, self.below_of(lower));
       co_return 0;
     }
-    if (result == -ENOSPC || result == -EDQUOT || result == -EIO) co_return result;
+    if (io::is_no_space(result) || result == -EIO) co_return result;
     self.can_clone_ = false;
   }
   std::uint16_t index = 0;
@@ -158,7 +158,7 @@ Task<int> Core::extend(Core& self) {
   int result = -ENOSPC;
   // In memory file systems reserving means taking memory now, for nothing: blocks there are never far apart.
   const bool reserve = !self.top_->immediate();
-  while (step > 0 && (result == -ENOSPC || result == -EDQUOT)) {
+  while (step > 0 && io::is_no_space(result)) {
     if (reserve) {
       result = co_await io::allocate(*self.ring_, *self.top_, have << self.cluster_shift_,
                                      step << self.cluster_shift_);

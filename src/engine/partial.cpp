@@ -110,7 +110,7 @@ Task<int> Core::fill(Core& self, std::uint16_t index) {
   while (state.writers > 0)
     co_await state.changed.wait();
   int result = co_await fill_absent(self, index, self.copies_[copy].buffer.data());
-  const bool no_space = result == -ENOSPC || result == -EDQUOT;
+  const bool no_space = io::is_no_space(result);
   if (result == 0) {
     self.stats.fills.add();
     self.finish_partial(index);

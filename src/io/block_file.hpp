@@ -17,6 +17,11 @@
 
 namespace ploop::io {
 
+/// The host has no room, or not for this user.
+constexpr bool is_no_space(std::int64_t result) {
+  return result == -ENOSPC || result == -EDQUOT;
+}
+
 /// One open image file. Not thread-safe; one owner at a time.
 class BlockFile {
  public:

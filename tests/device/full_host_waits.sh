@@ -87,6 +87,24 @@ writes_wait() {
   must cmp "$scratch/large" "$scratch/mnt/second"
   must e2fsck -fn "${device}p1"
   must ploop umount "$dd"
+
+  step "$type: a detach that is refused, because somebody has the device open, changes nothing of that"
+  new_disk
+  attach "$dd"
+  sleep 300 <"$device" &
+  local opener=$!
+  must_fail 3 "is open|busy" ploop umount -d "$device"
+  kill $opener
+  wait $opener 2>/dev/null
+  must mount "${device}p1" "$scratch/mnt"
+  fill_host
+  dd if="$scratch/large" of="$scratch/mnt/third" bs=1M conv=fsync status=none &
+  writer=$!
+  until_true 30 waits || fail "nobody says that $device waits: $(ploop list 2>&1)"
+  make_room
+  wait "$writer" || fail "the writer failed with $?"
+  rm "$scratch/mnt/third"
+  must ploop umount "$dd"
 }
 
 # A few waiting writes leave room in the device's queue: what needs no space on the host goes on.
@@ -104,6 +122,16 @@ goes_on() {
   if [ "$type" != btrfs ]; then  # which needs room for overwriting, too
     must timeout 20 dd if="$scratch/large" of="$device" bs=64k seek=2000 count=10 oflag=direct conv=notrunc,fdatasync status=none
     must timeout 20 cmp -n 655360 "$scratch/large" <(dd if="$device" bs=64k skip=2000 count=10 iflag=direct status=none)
+  fi
+  if hands_over; then
+    step "$type: and so they do after the death of the worker"
+    local worker
+    worker=$(pid_of worker)
+    kill -9 "$worker"
+    other() { [ "$(pid_of worker)" != "$worker" ]; }
+    until_true 20 other || fail "no other worker came: $(cat "$PLOOP_RUNDIR/ploop${device##*ploop}/log")"
+    must timeout 20 cmp -n 3000000 <(tail -c +1000001 "$scratch/known") <(tail -c +$((131072000 + 1000001)) "$device")
+    until_true 30 waits || fail "nobody says that $device waits: $(ploop list 2>&1)"
   fi
   kill -0 "$writer" 2>/dev/null || fail "the writer did not wait"
   make_room
