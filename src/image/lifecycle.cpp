@@ -17,7 +17,9 @@ Status mark_in_use(io::BlockFile& file, format::Header& header) {
   format::Header marked = header;
   marked.in_use = format::kInUseMark;
   marked.extension_sectors = 0;
-  TRY(write_header(file, marked));
+  // One that has the mark needs no room for it: where writing needs free blocks, on btrfs, a worker is replaced
+  // on a full host as well. Whether it is durable nobody knows.
+  if (header.in_use != marked.in_use || header.extension_sectors != 0) TRY(write_header(file, marked));
   TRY(io::sync_file(file));
   header = marked;
   return {};

@@ -233,8 +233,8 @@ Status grow_running_disk(OpenedDisk& locked, const DeviceState& device, std::uin
     const Status grown = grow_running(device, size_sectors, TRY(commit_point(locked.path)));
     committed = grown.has_value();
     if (!committed) {
-      TRY(unstage_descriptor(locked.path));
-      const Result<DeviceState> now = state_by_now(device);
+      const Status unstaged = unstage_descriptor(locked.path);
+      const Result<DeviceState> now = unstaged ? state_by_now(device) : fail(Error(unstaged.error()));
       if (!now) rollback.commit();  // the note stays, so that the next command finds out
       if (!now || now->size_sectors != size_sectors) return grown;
     }

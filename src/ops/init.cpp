@@ -226,6 +226,8 @@ Status build(const InitOptions& options, const Plan& plan) {
   TRY(stop_if_cancelled());
   TRY(publish(plan));
   rollback.add([&] { ::unlink(plan.image.c_str()); });
+  // One that was stored and is not durable would name an image that is gone.
+  rollback.add([&] { ::unlink(plan.descriptor.c_str()); });
   TRY(store_descriptor(options, plan, created.header));
   rollback.commit();
   ::unlink(plan.work_image.c_str());  // gone already where publishing was a rename

@@ -57,12 +57,19 @@ Status push_top(const DeviceState& device, const std::string& file, const contro
   return pushed;
 }
 
-Result<bool> took_place(const std::string& descriptor_path, const std::string& file, bool named) {
-  TRY(unstage_descriptor(descriptor_path));
-  const descriptor::Disk disk = TRY(descriptor::load(descriptor_path));
-  const bool is_named =
-      std::ranges::any_of(disk.images, [&](const descriptor::Image& i) { return i.file == file; });
-  return is_named == named;
+Result<bool> took_place(const std::string& descriptor_path, const std::string& file, bool named,
+                        Rollback& rollback) {
+  const auto look = [&]() -> Result<bool> {
+    TRY(unstage_descriptor(descriptor_path));
+    const descriptor::Disk disk = TRY(descriptor::load(descriptor_path));
+    const bool is_named =
+        std::ranges::any_of(disk.images, [&](const descriptor::Image& i) { return i.file == file; });
+    return is_named == named;
+  };
+  Result<bool> known = look();
+  if (known) return known;
+  rollback.commit();
+  return to_be_continued(std::move(known).error(), "the operation");
 }
 
 std::vector<control::DeltaSpec> lower_without(const DeviceState& device, const std::vector<std::string>& gone,

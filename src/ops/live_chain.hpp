@@ -22,8 +22,10 @@ Status push_top(const DeviceState& device, const std::string& file, const contro
 
 /// Whether the error of a live change is the last word: takes the staged descriptor away, then looks. True:
 /// the descriptor names `file` (or, with `named` false, does not name it any more), so the change took place
-/// all the same.
-Result<bool> took_place(const std::string& descriptor_path, const std::string& file, bool named);
+/// all the same. Where that can't be found out nothing may be undone: `rollback` is committed, and the note
+/// tells the next command.
+Result<bool> took_place(const std::string& descriptor_path, const std::string& file, bool named,
+                        Rollback& rollback);
 
 /// The levels below the device's top with those of `gone` left out and `from` exchanged for `to` (when not
 /// empty).

@@ -115,6 +115,7 @@ Result<image::CopyTotals> merge_to_new(const MergeFiles& request, const std::vec
   image::MergeOptions options = options_of(request);
   options.nothing_below = true;
   image::CopyTotals totals = TRY(image::merge(sources, destination, options));
+  if (request.complete) TRY(request.complete());
   TRY(publish(work, target));
   rollback.commit();
   return totals;

@@ -30,6 +30,8 @@ struct MergeFiles {
   /// The destination's table had to grow, and its clusters have new places from now on; the old ones are
   /// overwritten when this returns. Others can lock the destination for reading meanwhile.
   std::function<Status()> moved = {};
+  /// The new image is complete and gets its name when this returns.
+  std::function<Status()> complete = {};
 };
 
 /// Logs nothing. Every file is locked meanwhile: shared where it is read, exclusively where it is written.

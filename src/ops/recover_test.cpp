@@ -12,6 +12,7 @@
 
 #include "base/fd.hpp"
 #include "base/log.hpp"
+#include "ops/live_chain.hpp"
 
 namespace ploop::ops {
 namespace {
@@ -201,6 +202,62 @@ TEST_F(Recover, AMergeThatTheDescriptorKnowsIsFinishedByRemovingItsFiles) {
       << "so that repeating the command does not merge again";
   EXPECT_FALSE(opened->just_finished("snapshot-merge", "merge top parent "));
   EXPECT_FALSE(opened->just_finished("snapshot-delete", "all"));
+}
+
+TEST_F(Recover, AMergeIntoANewImageIsFinishedOnceTheDescriptorNamesIt) {
+  const Intent note{.op = "snapshot-merge",
+                    .uuid = kA,
+                    .creates = {"new.hdd", ".new.hdd.ploop-merge"},
+                    .consumes = {"old.hdd"},
+                    .parameters = {{"lower", kA}, {kRequest, "merge " + kA + " parent "}}};
+  for (const bool named : {true, false}) {
+    touch(file("new.hdd"));
+    touch(file("old.hdd"));
+    auto disk = descriptor::load(path());
+    ASSERT_TRUE(disk);
+    disk->images.front().file = file(named ? "new.hdd" : "root.hdd");
+    ASSERT_TRUE(descriptor::store(*disk, path()));
+    ASSERT_TRUE(write_intent(path(), note));
+    const auto opened = open_disk(path());
+    ASSERT_TRUE(opened) << opened.error().message();
+    EXPECT_EQ(opened->just_finished("snapshot-merge", "merge " + kA + " parent "), named)
+        << "repeated, it would merge one snapshot more";
+    EXPECT_EQ(stdfs::exists(file("new.hdd")), named);
+  }
+}
+
+TEST_F(Recover, AnUnfinishedMergeDoesNotKnowWhoseFileHasTheNameOfItsImage) {
+  touch(file("new.hdd"));
+  touch(file(".new.hdd.ploop-merge"));
+  ASSERT_TRUE(write_intent(path(), {.op = "snapshot-merge",
+                                    .uuid = kA,
+                                    .creates = {".new.hdd.ploop-merge"},
+                                    .parameters = {{"lower", kA}}}));
+  ASSERT_TRUE(open_disk(path()));
+  EXPECT_TRUE(stdfs::exists(file("new.hdd")));
+  EXPECT_FALSE(stdfs::exists(file(".new.hdd.ploop-merge")));
+}
+
+TEST_F(Recover, WhereNobodyKnowsWhetherAChangeTookPlaceNothingIsUndone) {
+  bool undone = false;
+  {
+    Rollback rollback;
+    rollback.add([&] { undone = true; });
+    const Result<bool> no = took_place(path(), file("new.hdd"), true, rollback);
+    ASSERT_TRUE(no) << no.error().message();
+    EXPECT_FALSE(*no);
+  }
+  EXPECT_TRUE(undone) << "the error is the last word";
+  undone = false;
+  {
+    Rollback rollback;
+    rollback.add([&] { undone = true; });
+    stdfs::remove(path());
+    const Result<bool> unknown = took_place(path(), file("new.hdd"), true, rollback);
+    ASSERT_FALSE(unknown);
+    EXPECT_NE(unknown.error().message().find("its next command goes on"), std::string::npos);
+  }
+  EXPECT_FALSE(undone);
 }
 
 TEST_F(Recover, ANoteThatIsNoFileIsRefused) {

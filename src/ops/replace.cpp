@@ -165,7 +165,7 @@ Status exchange_running(const OpenedDisk& disk, const std::string& uuid, const D
   rollback.add([&] { ignore(unstage_descriptor(disk.path), "the first error is the one to report"); });
   const control::CommitPoint commit = TRY(commit_point(disk.path));
   const Status set = client.set_lower(device.deltas, lower_with(device, level, x.new_file), commit);
-  if (!set && !TRY(took_place(disk.path, x.new_file, true))) return set;
+  if (!set && !TRY(took_place(disk.path, x.new_file, true, rollback))) return set;
   rollback.commit();
   return {};
 }

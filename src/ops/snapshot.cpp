@@ -57,7 +57,7 @@ Status commit(const descriptor::Locked& locked, const DiskUse& use, const std::s
               Rollback& rollback) {
   if (!use.running) return commit_descriptor(locked.path, rollback);
   Status pushed = push_top(*use.running, file, TRY(commit_point(locked.path)));
-  if (!pushed && !TRY(took_place(locked.path, file, true))) return pushed;
+  if (!pushed && !TRY(took_place(locked.path, file, true, rollback))) return pushed;
   rollback.commit();
   return {};
 }

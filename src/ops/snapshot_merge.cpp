@@ -34,6 +34,7 @@ struct Step {
 struct Work {
   const std::string& path;
   Disk& disk;
+  Intent note = {};  ///< of the step
 };
 
 bool is_raw_base(const Disk& disk, const std::string& uuid) {
@@ -64,7 +65,8 @@ void log_plan(const Disk& disk, const MergePlan& plan, const std::string& new_fi
       new_file.empty() ? "" : "(new) ", shown(disk, new_file.empty() ? files.back() : new_file));
 }
 
-/// The note of a step.
+/// The note of a step. That of a merge into a new image does not name that image: until it is complete a file
+/// of this name is somebody else's.
 Result<Intent> intent_of(const Work& work, const Step& step, const std::vector<std::string>& gone) {
   Intent intent{.op = "snapshot-merge", .uuid = step.plan.upper()};
   for (const std::string& file : gone)
@@ -76,10 +78,16 @@ Result<Intent> intent_of(const Work& work, const Step& step, const std::vector<s
       half_done += (i == 1 ? "" : " ") + step.plan.nodes[i];
     intent.parameters[kHalfDone] = half_done;
   } else {
-    intent.creates = {TRY(intent_name(work.path, step.new_file)),
-                      TRY(intent_name(work.path, merge_work_file(step.new_file)))};
+    intent.creates = {TRY(intent_name(work.path, merge_work_file(step.new_file)))};
   }
   return intent;
+}
+
+/// The same once the new image is complete. It comes first: what finish_merge() looks at.
+Status note_new_image(const Work& work, const std::string& new_file) {
+  Intent note = work.note;
+  note.creates.insert(note.creates.begin(), TRY(intent_name(work.path, new_file)));
+  return write_intent(work.path, note);
 }
 
 Result<MergeFiles> files_for(const Work& work, const Step& step) {
@@ -92,6 +100,7 @@ Result<MergeFiles> files_for(const Work& work, const Step& step) {
   files.new_image = step.new_file;
   files.resume = step.resume;
   files.progress = step.progress;
+  if (!step.new_file.empty()) files.complete = [&] { return note_new_image(work, step.new_file); };
   return files;
 }
 
@@ -110,21 +119,27 @@ bool untouched(const Error& error) {
 }
 
 /// The data. From the moment at which something may have changed in the lower file there is no way back.
-Status move_data(const MergeFiles& files, Rollback& rollback) {
+Status move_data(const Work& work, const MergeFiles& files, Rollback& rollback) {
   if (auto merged = merge_files(files); !merged) {
     Error error = std::move(merged).error();
     if (!files.new_image.empty() || (untouched(error) && !files.resume)) return fail(std::move(error));
     rollback.commit();
     return to_be_continued(std::move(error), "the merge");
   }
-  if (files.new_image.empty()) rollback.commit();
+  if (files.new_image.empty()) {
+    rollback.commit();
+  } else {
+    rollback.add([&work, file = files.new_image] {
+      ignore(remove_image(work.path, file), "the first error is the one to report");
+    });
+  }
   return {};
 }
 
 Status run_stopped(const Work& work, const Step& step, Rollback& rollback) {
   const MergeFiles files = TRY(files_for(work, step));
   if (step.resume) TRY(repair_for_resume(files));
-  TRY(move_data(files, rollback));
+  TRY(move_data(work, files, rollback));
   return commit_descriptor(work.path, rollback);
 }
 
@@ -135,7 +150,7 @@ Status run_below_top(const Work& work, const Step& step, const DeviceState& devi
   control::Client client = TRY(control::Client::connect(device.number));
   TRY(wait_until_idle(client, device));
   if (step.new_file.empty()) TRY(client.lend(*level_of(device, files.destination)));
-  TRY(move_data(files, rollback));
+  TRY(move_data(work, files, rollback));
   const std::vector<std::string>& gone = files.sources;
   const auto lower = step.new_file.empty() ? lower_without(device, gone)
                                            : lower_without(device, gone, files.destination, step.new_file);
@@ -143,7 +158,7 @@ Status run_below_top(const Work& work, const Step& step, const DeviceState& devi
   control::Client successor = TRY(control::Client::connect(device.number));
   const Status exchanged = successor.set_lower(device.deltas, lower, TRY(commit_point(work.path)));
   const std::string& consumed = step.new_file.empty() ? gone.front() : files.destination;
-  if (!exchanged && !TRY(took_place(work.path, consumed, false))) return exchanged;
+  if (!exchanged && !TRY(took_place(work.path, consumed, false, rollback))) return exchanged;
   rollback.commit();
   return {};
 }
@@ -157,7 +172,7 @@ Status run_top(const Work& work, const Step& step, const DeviceState& device, Ro
   log(LogLevel::Progress, "Merging top delta");
   Status merged =
       client.merge_top(device.deltas, TRY(commit_point(work.path)), step.progress, cancel_requested);
-  if (!merged && !TRY(took_place(work.path, files.front(), false))) {
+  if (!merged && !TRY(took_place(work.path, files.front(), false, rollback))) {
     const auto state = client.maintenance();
     if (state && state->name != "MERGE" && !step.resume) return merged;
     rollback.commit();
@@ -173,16 +188,12 @@ enum class Place { Stopped, BelowTop, Top };
 Status run_step(Work work, const Step& step, Place place, const DiskUse& use) {
   Disk next = work.disk;
   const std::vector<std::string> gone = descriptor::merge_nodes(next, step.plan, step.new_file);
-  const Intent intent = TRY(intent_of(work, step, gone));
-  TRY(write_intent(work.path, intent));
+  work.note = TRY(intent_of(work, step, gone));
+  TRY(write_intent(work.path, work.note));
   Rollback rollback;
   // A merge that is resumed has its data in the lower file already.
   if (!step.resume)
     rollback.add([&] { ignore(remove_intent(work.path), "the first error is the one to report"); });
-  if (!step.new_file.empty()) {
-    rollback.add(
-        [&] { ignore(remove_image(work.path, step.new_file), "the first error is the one to report"); });
-  }
   rollback.add([&] { ignore(unstage_descriptor(work.path), "the first error is the one to report"); });
   TRY(stage_descriptor(next, work.path));
   if (place == Place::Stopped) TRY(run_stopped(work, step, rollback));
@@ -212,7 +223,10 @@ Status run_steps(Work work, Step step, bool online) {
   const bool with_top = same_uuid(step.plan.upper(), work.disk.top_uuid);
   if (!with_top || step.plan.nodes.size() > 2 || !step.new_file.empty()) {
     Step below = step;
-    if (with_top) below.plan.nodes.erase(below.plan.nodes.begin());
+    if (with_top) {
+      below.plan.nodes.erase(below.plan.nodes.begin());
+      below.request.clear();  // who repeats the command gets the rest
+    }
     if (TRY(needs_new_file(work.disk, below))) below.new_file = descriptor::new_delta_file(work.disk);
     TRY(run_step(work, below, Place::BelowTop, use));
     if (!with_top) return {};
@@ -273,6 +287,15 @@ std::string request_of(const Intent& intent) {
   return request == intent.parameters.end() ? "" : request->second;
 }
 
+/// Done once the descriptor names the new image. The working file is never named.
+Result<Outcome> settle_new_image(Interrupted& work) {
+  TRY(settle_files(work));
+  const std::string file = intent_file(work.path, work.intent.creates.front());
+  const bool named =
+      std::ranges::any_of(work.disk.images, [&](const descriptor::Image& i) { return i.file == file; });
+  return named ? Outcome::Finished : Outcome::Undone;
+}
+
 }  // namespace
 
 Status merge_nodes(descriptor::Locked& locked, const MergeOrder& order) {
@@ -289,8 +312,9 @@ Status merge_nodes(descriptor::Locked& locked, const MergeOrder& order) {
 }
 
 Result<Outcome> finish_merge(Interrupted& work) {
+  if (!work.intent.creates.empty()) return settle_new_image(work);
   const auto lower = work.intent.parameters.find("lower");
-  if (lower == work.intent.parameters.end() || !work.intent.creates.empty()) return settle_files(work);
+  if (lower == work.intent.parameters.end()) return settle_files(work);
   const auto plan = descriptor::plan_merge_range(work.disk, work.intent.uuid, lower->second);
   if (!plan) return settle_files(work);
   const DiskUse use = TRY(disk_use(work.disk, work.path));
