@@ -79,8 +79,8 @@ Status Core::choose_top() {
 /// its worker is replaced. A commit that does run out of space waits for it.
 Status Core::prepare_top() {
   if (!config_.writable || top_is_raw_) return {};
-  TRY(image::mark_in_use(*top_, header_));
-  if (has_overlay()) TRY(image::mark_in_use(*overlay_, overlay_header_));
+  TRY(image::mark_in_use_again(*top_, header_));
+  if (has_overlay()) TRY(image::mark_in_use_again(*overlay_, overlay_header_));
   const int reserved = top_->allocate(0, std::uint64_t{header_.first_block_sectors} * kSectorSize);
   if (reserved < 0 && reserved != -EOPNOTSUPP && !io::is_no_space(reserved)) {
     return fail(errno_error(ExitCode::Fallocate, -reserved, "reserve the cluster table of " + top_->name()));

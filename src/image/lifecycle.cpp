@@ -17,12 +17,15 @@ Status mark_in_use(io::BlockFile& file, format::Header& header) {
   format::Header marked = header;
   marked.in_use = format::kInUseMark;
   marked.extension_sectors = 0;
-  // One that has the mark needs no room for it: where writing needs free blocks, on btrfs, a worker is replaced
-  // on a full host as well. Whether it is durable nobody knows.
-  if (header.in_use != marked.in_use || header.extension_sectors != 0) TRY(write_header(file, marked));
+  TRY(write_header(file, marked));
   TRY(io::sync_file(file));
   header = marked;
   return {};
+}
+
+Status mark_in_use_again(io::BlockFile& file, format::Header& header) {
+  if (!header.is_in_use() || header.extension_sectors != 0) return mark_in_use(file, header);
+  return io::sync_file(file);
 }
 
 Status close_image(io::BlockFile& file, format::Header& header, std::uint64_t used_clusters) {

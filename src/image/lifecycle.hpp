@@ -18,6 +18,11 @@ Status write_header(io::BlockFile& file, const format::Header& header);
 /// what it describes goes stale with the first write. `header` is updated after success.
 Status mark_in_use(io::BlockFile& file, format::Header& header);
 
+/// The same for a header that has just been read from the file and may have the mark. Then nothing is written,
+/// because where writing needs free blocks (btrfs) a full host has none. Whether the mark is durable nobody
+/// knows, so the file is synced.
+Status mark_in_use_again(io::BlockFile& file, format::Header& header);
+
 /// Clean close: sync, cut the file behind `used_clusters`, sync, write the header (not in use, no extension,
 /// the empty flag cleared when there is data), sync. `used_clusters` is the highest ImageCluster in use plus
 /// one; less than the header clusters means "no data". All table pages must have been written before.

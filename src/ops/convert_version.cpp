@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <memory>
+#include <utility>
 
 #include "base/fd.hpp"
 #include "base/log.hpp"
@@ -80,31 +82,6 @@ Result<std::vector<std::byte>> read_side_file(const std::string& path) {
   return std::vector<std::byte>(bytes.begin(), bytes.end());
 }
 
-/// Copies the side file over the head of the image. An image that has none must not need it.
-Status apply_side_file(const std::string& path) {
-  const auto file = TRY(open_image_file(path, true));
-  if (::access(side_file(path).c_str(), F_OK) != 0) {
-    const format::Header header = TRY(image::read_header(*file));
-    if ((header.flags & format::kFlagConverting) == 0) return {};
-    return fail(ExitCode::Busy, "Image " + path + " is in the changing version state, and " +
-                                    side_file(path) + " is missing");
-  }
-  return image::apply_head(*file, TRY(read_side_file(side_file(path))));
-}
-
-Status apply_all(const std::vector<std::string>& paths, int version) {
-  // Whoever knows nothing of our note looks at the base first, which is the last to be finished.
-  if (!paths.empty() && ::access(side_file(paths.back()).c_str(), F_OK) == 0) {
-    const auto base = TRY(open_image_file(paths.back(), true));
-    TRY(image::mark_converting(*base));
-  }
-  for (const std::string& path : paths) {
-    if (version != 0) log(LogLevel::Progress, "Converting {} to version {}", path, version);
-    TRY(apply_side_file(path));
-  }
-  return {};
-}
-
 /// Nobody looks at it before the note says that all are complete, so that it needs no temporary name.
 Status write_side_file(const Conversion& conversion) {
   TRY(remove_side_file(conversion.path));
@@ -112,6 +89,60 @@ Status write_side_file(const Conversion& conversion) {
   const Fd fd = TRY(open_file(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600, ExitCode::Create));
   TRY(write_all(fd.get(), conversion.head, path));
   if (::fsync(fd.get()) != 0) return fail_errno(ExitCode::Fsync, "fsync " + path);
+  return {};
+}
+
+/// An image whose side file is the right one, or which needs none: then there is no head.
+struct Ready {
+  std::unique_ptr<io::BlockFile> file;  ///< with its lock
+  std::vector<std::byte> head = {};
+};
+
+/// An image that has the mark holds what is left of its table in the side file. Without the mark its own
+/// table is right: it may have been used since the side file was written, by somebody who knows nothing of
+/// the note. Then the side file is made anew.
+Result<Ready> make_ready(const std::string& path) {
+  Ready ready{TRY(open_image_file(path, true))};
+  const format::Header header = TRY(image::read_header(*ready.file));
+  const bool marked = (header.flags & format::kFlagConverting) != 0;
+  if (::access(side_file(path).c_str(), F_OK) != 0) {
+    if (!marked) return ready;
+    return fail(ExitCode::Busy, "Image " + path + " is in the changing version state, and " +
+                                    side_file(path) + " is missing");
+  }
+  std::vector<std::byte> head = TRY(read_side_file(side_file(path)));
+  if (!marked) {
+    const format::Version version = TRY(format::decode_header(head)).version;
+    if (header.version == version) return ready;
+    Delta delta = TRY(Delta::open(std::move(ready.file), Kind::Ploop1, {.writable = true}));
+    std::vector<std::byte> now = TRY(image::converted_head(delta, version));
+    if (now != head) {
+      TRY(write_side_file({path, now}));
+      TRY(sync_parent_directory(path));
+      head = std::move(now);
+    }
+    ready.file = delta.release_file();
+  }
+  ready.head = std::move(head);
+  return ready;
+}
+
+/// Copies the side file over the head of the image.
+Status apply_side_file(const std::string& path) {
+  const Ready ready = TRY(make_ready(path));
+  return ready.head.empty() ? Status{} : image::apply_head(*ready.file, ready.head);
+}
+
+Status apply_all(const std::vector<std::string>& paths, int version) {
+  // Whoever knows nothing of our note looks at the base first, which is the last to be finished.
+  if (!paths.empty()) {
+    const Ready base = TRY(make_ready(paths.back()));
+    if (!base.head.empty()) TRY(image::mark_converting(*base.file));
+  }
+  for (const std::string& path : paths) {
+    if (version != 0) log(LogLevel::Progress, "Converting {} to version {}", path, version);
+    TRY(apply_side_file(path));
+  }
   return {};
 }
 
