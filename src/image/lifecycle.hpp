@@ -18,9 +18,9 @@ Status write_header(io::BlockFile& file, const format::Header& header);
 /// what it describes goes stale with the first write. `header` is updated after success.
 Status mark_in_use(io::BlockFile& file, format::Header& header);
 
-/// The same for a header that has just been read from the file and may have the mark. Then nothing is written,
-/// because where writing needs free blocks (btrfs) a full host has none. Whether the mark is durable nobody
-/// knows, so the file is synced.
+/// The same for a header that has just been read from the file and may have the mark. Then nothing is
+/// written, because where writing needs free blocks (btrfs) a full host has none. Whether the mark is durable
+/// nobody knows, so the file is synced.
 Status mark_in_use_again(io::BlockFile& file, format::Header& header);
 
 /// Clean close: sync, cut the file behind `used_clusters`, sync, write the header (not in use, no extension,

@@ -11,6 +11,7 @@
 #include "base/paths.hpp"
 #include "base/uuid.hpp"
 #include "control/json.hpp"
+#include "descriptor/model.hpp"
 
 namespace ploop::ops {
 namespace {
@@ -103,7 +104,7 @@ Status verify(Json& object, std::string_view descriptor) {
   const auto owner = object.find("descriptor");
   if (owner == object.end()) return malformed("its descriptor is missing");
   const std::string name = TRY(control::bytes_from_json(*owner, "descriptor"));
-  if (name != descriptor) return malformed("it belongs to " + name + ", which comes first");
+  if (name != descriptor) return malformed("it belongs to " + name);
   return control::only_fields(
       object, {"format", "descriptor", "op", "uuid", "phase", "creates", "consumes", "parameters"},
       "the note");
@@ -113,7 +114,9 @@ Status verify(Json& object, std::string_view descriptor) {
 
 std::string intent_path(const std::string& descriptor_path) {
   const std::string directory = directory_of(descriptor_path);
-  return (directory == "/" ? "" : directory) + "/" + std::string(kName);
+  const std::string descriptor = base_name(descriptor_path);
+  const std::string owner = descriptor == descriptor::kFileName ? "" : "." + descriptor;
+  return (directory == "/" ? "" : directory) + "/" + owner + std::string(kName);
 }
 
 Result<std::string> intent_name(const std::string& descriptor_path, const std::string& file) {

@@ -1,7 +1,8 @@
 // The note that an operation of several steps leaves beside the descriptor, so that whoever comes next can
-// finish or undo it: `.ploop-intent`. Written before the first step, removed after the last one, replaced in
-// one step each time. The state of the disk is valid at every moment in between, also for programs that don't
-// know the note; see docs/crash-consistency.md, D4.
+// finish or undo it: `.ploop-intent`, or `.NAME.ploop-intent` of a descriptor with another name than the
+// usual one, since disks may share a directory. Written before the first step, removed after the last one,
+// replaced in one step each time. The state of the disk is valid at every moment in between, also for
+// programs that don't know the note; see docs/crash-consistency.md, D4.
 //
 // Everything in the file is untrusted: names are relative to the descriptor's directory, without "..", and
 // whoever uses them opens them beneath that directory.

@@ -72,9 +72,13 @@ Result<Outcome> recover(const std::string& path, const Intent& intent) {
   return outcome;
 }
 
-bool may_stay(Recovery recovery, const std::optional<Intent>& intent) {
+/// What can't be completed now need not be for this purpose. On a host that is read-only, a snapshot of a
+/// volume say, the descriptor is right as it stands, but for a resize that has begun to write to the image.
+bool may_stay(Recovery recovery, const std::optional<Intent>& intent, const Error& error) {
   if (recovery == Recovery::BestEffort) return true;
-  return recovery == Recovery::TopSuffices && intent && intent->parameters.contains(kHalfDone);
+  if (recovery != Recovery::TopSuffices) return false;
+  if (intent && intent->parameters.contains(kHalfDone)) return true;
+  return error.sys_errno == EROFS && (!intent || !resize_has_begun(*intent));
 }
 
 /// Completes what was interrupted, if anything was.
@@ -84,8 +88,7 @@ Status recover_into(OpenedDisk& disk, Recovery recovery) {
     // Without a note, too: a device may still be at work for a command that was killed, on a descriptor that
     // is not the next one's.
     const Status unstaged = unstage_descriptor(disk.path);
-    if (!unstaged && recovery != Recovery::BestEffort) return unstaged;
-    return {};
+    return unstaged || may_stay(recovery, std::nullopt, unstaged.error()) ? Status{} : unstaged;
   }
   auto outcome = intent ? recover(disk.path, **intent) : fail(Error(intent.error()));
   if (outcome) {
@@ -93,7 +96,8 @@ Status recover_into(OpenedDisk& disk, Recovery recovery) {
     disk.outcome = *outcome;
     return {};
   }
-  if (!may_stay(recovery, intent ? *intent : std::nullopt)) return fail(std::move(outcome).error());
+  if (!may_stay(recovery, intent ? *intent : std::nullopt, outcome.error()))
+    return fail(std::move(outcome).error());
   log_error("{}", outcome.error().message());
   return {};
 }

@@ -3,6 +3,7 @@
 #include "ops/recover.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -273,6 +274,37 @@ TEST_F(Recover, SymbolicLinksInsideLeadNowhere) {
   ASSERT_TRUE(write_intent(path(), {.op = "snapshot", .uuid = kA, .creates = {"up/outside"}}));
   EXPECT_FALSE(open_disk(path()));
   EXPECT_TRUE(stdfs::exists(outside_));
+}
+
+TEST_F(Recover, OnAReadOnlyHostTheDescriptorIsRightAsItStands) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  for (const auto& [note, usable] : std::vector<std::pair<std::optional<Intent>, bool>>{
+           {std::nullopt, true},
+           {Intent{.op = "snapshot", .uuid = kA, .creates = {"root.hdd.{1}"}}, true},
+           {Intent{.op = "resize", .phase = "work", .creates = {"root.hdd.{1}"}}, true},
+           {Intent{.op = "resize", .phase = "merge", .creates = {"root.hdd.{1}"}}, false}}) {
+    if (note) {
+      ASSERT_TRUE(write_intent(path(), *note));
+    }
+    touch(staged_path(path()));
+    const auto before = state();
+    ASSERT_EQ(::mount(directory_.c_str(), directory_.c_str(), nullptr, MS_BIND, nullptr), 0);
+    ASSERT_EQ(::mount(nullptr, directory_.c_str(), nullptr, MS_REMOUNT | MS_BIND | MS_RDONLY, nullptr), 0);
+    EXPECT_EQ(open_disk(path(), {.recovery = Recovery::TopSuffices}).has_value(), usable);
+    EXPECT_FALSE(open_disk(path())) << "nothing can be changed there";
+    ASSERT_EQ(::umount2(directory_.c_str(), MNT_DETACH), 0);
+    EXPECT_EQ(state(), before);
+  }
+}
+
+TEST_F(Recover, DisksOfOneDirectoryHaveNotesOfTheirOwn) {
+  const std::string other = file("Other.xml");
+  ASSERT_TRUE(write_intent(path(), {.op = "snapshot", .uuid = kA}));
+  ASSERT_TRUE(write_intent(other, {.op = "grow"}));
+  EXPECT_EQ((*read_intent(path()))->op, "snapshot");
+  EXPECT_EQ((*read_intent(other))->op, "grow");
+  ASSERT_TRUE(remove_intent(other));
+  EXPECT_TRUE(*read_intent(path()));
 }
 
 TEST(Intent, SurvivesTheRoundTrip) {

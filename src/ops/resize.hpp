@@ -28,5 +28,7 @@ Status resize(const ResizeOptions& options);
 
 /// Undoes or finishes an interrupted one (ops/recover.cpp).
 Result<Outcome> finish_resize(Interrupted& work);
+/// A note from whose phase on the image is being written, so that it can only be finished.
+bool resize_has_begun(const Intent& intent);
 
 }  // namespace ploop::ops

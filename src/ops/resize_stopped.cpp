@@ -210,11 +210,7 @@ Status merge_overlay(const Rest& rest) {
   files.nothing_below = chain.size() == 1;
   files.resume = rest.resume;
   files.progress = rest.progress;
-  if (rest.resume) {
-    std::vector<control::DeltaSpec> marked{{overlay}};
-    if (!files.raw) marked.push_back(chain.back());
-    TRY(repair_chain(marked, true));
-  }
+  if (rest.resume && !files.raw) TRY(repair_chain({chain.back()}, true));
   TRY(merge_files(files));
   return {};
 }
@@ -262,7 +258,10 @@ Status work_above(const Job& job, const std::string& overlay) {
   const Attached attached = TRY(attach(spec));
   Status done = change_inside(job, attached);
   Status detached = detach(attached.state);
-  return done ? detached : done;
+  if (!done || !detached) return done ? detached : done;
+  // A daemon that was killed has not closed it; what is in it may be as after a power cut.
+  if (!TRY(read_header(overlay)).is_in_use()) return {};
+  return fail(ExitCode::Device, "The device on which the file system was resized ended before it was closed");
 }
 
 Status resize_above(const Job& job) {
@@ -296,6 +295,10 @@ Status resize_stopped(OpenedDisk& disk, std::uint64_t size_sectors, const Progre
   if (found.right) return {};
   TRY(refuse_impossible(job, found));
   return found.type == "xfs" ? grow_xfs(job) : resize_above(job);
+}
+
+bool resize_has_begun(const Intent& intent) {
+  return intent.op == "resize" && intent.phase != kWork;
 }
 
 Result<Outcome> finish_resize(Interrupted& work) {
