@@ -231,7 +231,7 @@ void Guardian::on_child(pid_t pid, int status) {
     receive(worker_, [this](const Message& m) { on_worker(m); });
   worker_pid_ = -1;
   if (phase_ == Phase::Ended) return;
-  worker_lost_ = WIFSIGNALED(status);
+  worker_lost_ = status != 0;
   if (phase_ == Phase::Closing) {
     failed_ = status != 0;
     if (failed_) log_error("the worker ended while closing: {}", describe_end(status));
@@ -455,7 +455,7 @@ void Guardian::tear_down() {
   if (worker_pid_ > 0) ::kill(worker_pid_, SIGKILL);
   server_for_next_.reset();
   if (side_) side_->abandon();
-  if (worker_pid_ > 0) wait_for_child(worker_pid_);
+  if (worker_pid_ > 0) worker_lost_ = wait_for_child(worker_pid_) != 0;
   const bool all_gone = !side_ || side_->wait_for_keeper();
   if (!claim_) return;
   if (worker_lost_ && served_ && !spec_.read_only) rescue_data();

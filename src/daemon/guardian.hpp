@@ -152,7 +152,7 @@ class Guardian {
   bool served_ = false;         ///< was running once; then its log is worth keeping when it fails
   bool failed_ = false;
   bool worker_crashed_ = false;  ///< one did, and was replaced: the log is worth keeping
-  bool worker_lost_ = false;     ///< it did not get to commit and close
+  bool worker_lost_ = false;     ///< the last one did not end with a commit: the map may know what no image does
   bool taking_over_ = false;     ///< a new worker was started in place of a dead one and is not ready yet
   std::chrono::steady_clock::time_point take_over_deadline_;
   std::optional<std::chrono::steady_clock::time_point>

@@ -305,6 +305,7 @@ int Guardian::resume(const Handover& h) {
   if (const Status adopted = adopt(h); !adopted) {
     end(adopted.error());
   } else {
+    worker_lost_ = true;  // one that retires has committed nothing
     take_over_now();
     on_signal();  // a keeper may have ended while this process changed
     loop();

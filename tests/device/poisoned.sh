@@ -1,17 +1,19 @@
 #!/bin/bash
 # A request that fells every worker: it fails within bounded time, and so does the device, in order; what was acknowledged before is in the image.
-# When the program is exchanged for a better one in time, or by the way back of an upgrade, nobody notices.
+# When the program is exchanged for a better one in time, or by the way back of an upgrade, nobody notices. Workers that can't take over any
+# more end the device in the same way.
 source "$(dirname "$0")/lib.sh"
 begin
 workers_crash=yes
 programs=${PLOOP_TEST_PROGRAMS:-$(dirname "$(command -v "$ploop_bin")")/../tests/device}
-requires file "$programs/ploopd-poisoned"
+requires file "$programs/ploopd-poisoned" "$programs/ploopd-dying"
 requires space 300
-mkdir "$scratch/disk" "$scratch/poisoned"
+mkdir "$scratch/disk" "$scratch/poisoned" "$scratch/dying"
 image=$scratch/disk/root.hdd
 dd=$scratch/disk/DiskDescriptor.xml
 poison=100  # MiB, where ploopd-poisoned crashes
 cp "$programs/ploopd-poisoned" "$scratch/poisoned/ploopd"
+cp "$programs/ploopd-dying" "$scratch/dying/ploopd"
 head -c 4M /dev/urandom >"$scratch/data"
 must ploop init -s 256M -t none "$image"
 
@@ -66,4 +68,27 @@ else
   echo "   not possible with this kernel: it can't hand requests to a successor"
 fi
 detach "$device"
+check_image "$image"
+
+# last_worker MiB COMMAND...: no worker can take over any more when the command ends the one that serves. The device ends, and what was
+# acknowledged without a flush is in the image, though the last processes ended by themselves.
+last_worker() {
+  local at=$1
+  shift
+  rm -f "$scratch/die"
+  PLOOP_TEST_DIES_WITH=$scratch/die PLOOP_LIBEXEC=$scratch/dying attach "$dd"
+  guardian=$(pid_of guardian)
+  must dd if="$scratch/data" of="$device" bs=1M seek="$at" oflag=direct conv=notrunc status=none
+  : >"$scratch/die"
+  "$@"
+  gone 20 "$guardian" || fail "the guardian goes on"
+  must ploop check "$image"
+  attach "$dd"
+  [ "$(dd if="$device" bs=1M skip="$at" count=4 iflag=direct status=none | hash_of /dev/stdin)" = "$(hash_of "$scratch/data")" ] ||
+    fail "what was acknowledged is not there: $(cat "$PLOOP_RUNDIR/ploop${device##*ploop}.failed.log")"
+  detach "$device"
+}
+step "workers that can't take over: after a kill, and after an upgrade"
+last_worker 40 eval 'kill -9 "$(pid_of worker)"'
+last_worker 60 eval '! ploop upgrade --program "$programs/ploopd-dying" "$device" 2>"$scratch/said" || fail "the upgrade worked"'
 check_image "$image"
