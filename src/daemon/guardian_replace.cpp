@@ -17,6 +17,8 @@ using Clock = std::chrono::steady_clock;
 /// A new worker waits for the dead one's I/O and reads the tables; longer than this it hangs. Below the
 /// kernel's patience with waiting processes.
 constexpr auto kReplaceTimeout = std::chrono::seconds(90);
+/// The same for the first worker of another program, as long as there is a way back.
+constexpr auto kHandoverTimeout = std::chrono::seconds(30);
 /// How long a child may be stopped by a signal: some tools stop a process for a moment in order to look at
 /// it, while requests that wait longer worry people and programs.
 constexpr auto kStopGrace = std::chrono::seconds(3);
@@ -96,6 +98,13 @@ void Guardian::start_replacement() {
   if (started || worker_pid_ > 0) return;  // one that exists and does not listen ends, which is noticed
   log_error("{}", started.error().message());
   if (!schedule_replacement(WorkerDeaths::Cause::Killed, std::chrono::milliseconds(0))) end(started.error());
+}
+
+/// A worker of this program for a device whose last one was told to leave.
+void Guardian::take_over_now() {
+  taking_over_ = true;
+  take_over_deadline_ = Clock::now() + (upgrade_.previous ? kHandoverTimeout : kReplaceTimeout);
+  restart_at_ = Clock::now();
 }
 
 /// The new worker serves. What it has to know besides the order is said again.

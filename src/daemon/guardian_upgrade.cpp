@@ -24,9 +24,6 @@ using Stage = Upgrade::Stage;
 
 /// Requests take milliseconds. Whoever does not finish them in this time waits for something.
 constexpr auto kRetireTimeout = std::chrono::seconds(5);
-/// For the first worker of another program. The predecessor's I/O is over, so taking over is reading some
-/// tables.
-constexpr auto kHandoverTimeout = std::chrono::seconds(30);
 /// A program whose worker crashes sooner than this after it began to serve was no improvement.
 constexpr auto kTrial = std::chrono::seconds(5);
 
@@ -158,7 +155,12 @@ bool Guardian::on_retiring_worker(const Message& message) {
   if (message.name != "occupied" && message.name != "unable") return false;
   if (upgrade_.stage != Stage::Retiring) return true;
   if (message.name == "unable") {
-    upgrade_.deadline = Clock::now();  // then it is killed, which is the same with such a transport
+    if (state_.can_resend) {
+      ::kill(worker_pid_, SIGKILL);  // its end is that of a retired one: the kernel delivers again what it had
+      upgrade_.deadline = Clock::time_point::max();
+    } else {
+      upgrade_.deadline = Clock::now();
+    }
     return true;
   }
   const Result<control::Json> json = control::parse_object(message.body, "worker");
@@ -194,13 +196,6 @@ bool Guardian::on_retired(int status) {
   }
   take_over_now();
   return true;
-}
-
-/// A worker of this program for a device whose last one has left nothing undone.
-void Guardian::take_over_now() {
-  taking_over_ = true;
-  take_over_deadline_ = Clock::now() + kHandoverTimeout;
-  restart_at_ = Clock::now();
 }
 
 /// Executes `program` in this process; returns only when that fails.
@@ -252,12 +247,12 @@ void Guardian::upgrade_took_over() {
 
 void Guardian::on_upgrade_time() {
   const auto now = Clock::now();
+  // Its requests wait for the storage. Killing it would not end them: the images stay locked until they end,
+  // and if that takes too long no worker can take over.
   if (upgrade_.stage == Stage::Retiring && upgrade_.deadline <= now) {
-    if (!state_.can_resend) {
-      return cancel_upgrade(Error{ExitCode::System, ETIMEDOUT, "The device does not come to rest"});
-    }
-    upgrade_.deadline = Clock::time_point::max();
-    ::kill(worker_pid_, SIGKILL);
+    return cancel_upgrade(Error{ExitCode::Busy, 0,
+                                "The device does not come to rest: its storage does not answer; repeat the "
+                                "upgrade when it does"});
   }
   if (upgrade_.stage == Stage::Trial && upgrade_.connection == 0 && upgrade_.deadline <= now) upgrade_ = {};
 }

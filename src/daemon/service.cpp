@@ -209,7 +209,9 @@ void Service::retire() {
     const control::Json body{{"name", std::string(occupied)}};
     return ignore(guardian_.send("occupied", control::to_line(body)), "its end is noticed elsewhere");
   }
-  if (!operations_.retire()) ignore(guardian_.send("unable"), "its end is noticed elsewhere");
+  // Requests that wait for space can be given up at any moment, and would not end in time.
+  if (device_.paused_for_space() || !operations_.retire())
+    ignore(guardian_.send("unable"), "its end is noticed elsewhere");
 }
 
 void Service::answer(const control::Call& call, const Status& status) {

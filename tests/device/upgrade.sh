@@ -10,7 +10,7 @@ workers_crash=yes  # those of ploopd-crashing
 programs=${PLOOP_TEST_PROGRAMS:-$(dirname "$(command -v "$ploop_bin")")/../tests/device}
 old=$(dirname "$(readlink -f "$(command -v "$ploop_bin")")")/ploopd
 requires file "$programs/ploopd-next" "$programs/ploopd-dying" "$programs/ploopd-crashing" "$programs/ploopd-falling" "$old"
-requires program mkfs.ext4 e2fsck fio
+requires program mkfs.ext4 e2fsck fio fsfreeze
 requires space 1200
 mkdir "$scratch/disk" "$scratch/mnt"
 image=$scratch/disk/root.hdd
@@ -159,4 +159,35 @@ must e2fsck -fn "$device"p1
 must ploop upgrade --program "$programs/ploopd-next" "$device"
 detach "$device"
 check_image "$image"
+
+# The file system under the image is frozen, so that a write in flight ends only with the thaw: longer than the first worker of a new
+# program may take, where the old one is killed.
+step "the storage does not answer: no request fails, and the upgrade works later"
+thaw() { fsfreeze -u "$scratch/host"; }
+host_filesystem ext4 "$scratch/host" 100
+must ploop init -s 64M -t none "$scratch/host/root.hdd"
+attach "$scratch/host/DiskDescriptor.xml"
+must dd if=/dev/urandom of="$device" bs=1M count=4 oflag=direct conv=fsync status=none
+must fsfreeze -f "$scratch/host"
+defer thaw
+dd if=/dev/zero of="$device" bs=64k count=4 oflag=direct conv=notrunc status=none 2>"$scratch/said" &
+writer=$!
+sleep 0.5
+if [ "$(state_of transport)" = fuse ]; then
+  ploop_timeout=20 must_fail 17 "storage does not answer" ploop upgrade --program "$programs/ploopd-next" "$device"
+  must thaw
+else
+  ploop upgrade --program "$programs/ploopd-next" "$device" >/dev/null 2>&1 &
+  upgrade=$!
+  sleep "$(sized 40 12)"
+  must thaw
+  wait "$upgrade"  # it says that it went back, if that took too long
+fi
+wait "$writer" || fail "a write failed: $(cat "$scratch/said")"
+must cmp -n 262144 "$device" /dev/zero
+must ploop upgrade --program "$programs/ploopd-next" "$device"
+runs "$next_version" "$programs/ploopd-next"
+detach "$device"
+check_image "$scratch/host/root.hdd"
+must umount "$scratch/host"
 [ "$(ploop upgrade --all 2>&1)" = "" ] || fail "upgrade --all without a device says something"
