@@ -51,6 +51,11 @@ void make_missing_node(const std::string& path, mode_t type, const std::string& 
   if (const Result<dev_t> number = sysfs_number(attribute)) ::mknod(path.c_str(), type | 0600, *number);
 }
 
+/// There is no node yet, or the driver has not heard yet of the end of the last server.
+bool comes_soon(int error) {
+  return error == ENOENT || error == ENXIO || error == EBUSY;
+}
+
 /// Best effort: a device without it is slower, or recovers later, but right.
 void tune(std::uint32_t id, const char* attribute, const std::string& value) {
   const Result<Fd> file = open_file(fmt::format("/sys/block/ublkb{}/queue/{}", id, attribute), O_WRONLY);
@@ -128,7 +133,7 @@ Result<Fd> Device::open_server() const {
   const Clock::time_point deadline = Clock::now() + kNodeTimeout;
   for (;;) {
     Result<Fd> file = open_file(path, O_RDWR, 0, ExitCode::Device);
-    if (file || (file.error().sys_errno != ENOENT && file.error().sys_errno != ENXIO)) return file;
+    if (file || !comes_soon(file.error().sys_errno)) return file;
     if (Clock::now() >= deadline) return file;
     std::this_thread::sleep_for(kNodePause);
     make_missing_node(path, S_IFCHR, fmt::format("/sys/class/ublk-char/ublkc{}/dev", id_));
