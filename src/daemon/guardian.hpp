@@ -72,6 +72,7 @@ class Guardian {
   Status adopt(const Handover& handover);
   Status start_worker(std::string_view order);
   [[nodiscard]] bool can_replace() const;
+  bool begin_replacement();
   bool replace_worker(int status);
   bool schedule_replacement(WorkerDeaths::Cause cause, std::chrono::milliseconds lived);
   void start_replacement();

@@ -52,11 +52,23 @@ bool Guardian::can_replace() const {
 bool Guardian::replace_keeper(const Error& why) {
   if (!side_->replace_keeper()) return false;
   asked_sizes_ = unasked_sizes_ = 0;
+  server_for_next_.reset();
   log_error("{}; another one takes over", why.message());
-  if (worker_pid_ > 0) ::kill(worker_pid_, SIGKILL);
+  if (worker_pid_ > 0) {
+    ::kill(worker_pid_, SIGKILL);
+  } else {
+    begin_replacement();  // the old one was told, or could not be, when the worker died
+  }
   if (phase_ == Phase::Detaching)
     ignore(side_->keeper().channel.send("release"), "a dead keeper is noticed by its end");
   return true;
+}
+
+/// False: the keeper is dead, too. Its end follows, and then another one is told.
+bool Guardian::begin_replacement() {
+  const Status begun = side_->begin_replacement();
+  if (!begun) log_error("{}", begun.error().message());
+  return begun.has_value();
 }
 
 /// False: not possible, or not any more.
@@ -68,10 +80,7 @@ bool Guardian::replace_worker(int status) {
                    : std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - worker_since_);
   server_for_next_.reset();
   unasked_sizes_ += std::exchange(asked_sizes_, 0);
-  if (const Status ready = side_->begin_replacement(); !ready) {
-    log_error("{}", ready.error().message());
-    return false;
-  }
+  begin_replacement();
   const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
   if (!killed) worker_crashed_ = true;
   // Those who wait for an answer have waited since the first of several.

@@ -183,9 +183,10 @@ bool Guardian::on_retired(int status) {
   if (!serving || (!retired && !(upgrade_.stage == Stage::Retiring && state_.can_resend))) return false;
   server_for_next_.reset();
   unasked_sizes_ += std::exchange(asked_sizes_, 0);
-  if (const Status ready = side_->begin_replacement(); !ready) return false;
-  if (upgrade_.stage == Stage::Retiring && phase_ != Phase::Running) {
-    admin_.reply(upgrade_.connection, upgrade_.request, fail(ExitCode::Busy, "The device is being detached"));
+  const bool begun = begin_replacement();
+  if (upgrade_.stage == Stage::Retiring && (phase_ != Phase::Running || !begun)) {
+    const char* const why = begun ? "The device is being detached" : "The device's keeper has ended";
+    admin_.reply(upgrade_.connection, upgrade_.request, fail(ExitCode::Busy, why));
     upgrade_ = {};
   }
   if (upgrade_.stage == Stage::Retiring) {
@@ -224,7 +225,7 @@ bool Guardian::can_go_back(int status) const {
 void Guardian::go_back(const std::string& why) {
   log_error("{} can't go on: {}; back to {}", version_, why, upgrade_.from);
   const Fd previous = std::move(upgrade_.previous);
-  if (const Status ready = side_->begin_replacement(); !ready) log_error("{}", ready.error().message());
+  begin_replacement();
   const Status failed = become_next(previous, version_ + ": " + why);
   log_error("{}", failed.error().message());
   take_over_now();  // with what there is
