@@ -213,10 +213,7 @@ void Guardian::on_child(pid_t pid, int status) {
     const Error lost{ExitCode::DeviceIoctl, 0,
                      "the keeper of the block device ended: " + describe_end(status)};
     if (phase_ != Phase::Running && phase_ != Phase::Detaching) return end(lost);
-    if (replace_keeper(lost)) return;
-    // The block device clears itself as soon as nobody uses it, and until then it works. So does the worker.
-    log_error("{}; the device ends when it is not used any more", lost.message());
-    return close("{}");
+    return replace_keeper(lost) ? void() : go_on_without_keeper(lost);
   }
   if (pid == upgrade_.asked_pid) return program_answered(status);
   if (pid != worker_pid_) return;
@@ -233,6 +230,7 @@ void Guardian::on_child(pid_t pid, int status) {
   if (phase_ == Phase::Ended) return;
   worker_lost_ = status != 0;
   if (phase_ == Phase::Closing) {
+    if (status != 0 && replace_worker(status)) return;
     failed_ = status != 0;
     if (failed_) log_error("the worker ended while closing: {}", describe_end(status));
     phase_ = Phase::Ended;
@@ -294,6 +292,7 @@ void Guardian::worker_resized(const Message& message) {
            "a dead worker is noticed by its end");
   }
   ++asked_sizes_;
+  if (!side_->keeper().channel.open()) return refuse_sizes();
   tell_size();
 }
 

@@ -13,7 +13,8 @@
 // signal has stopped is killed after a moment and replaced in the same way. Where the kernel can't do that
 // (before 6.9), when workers keep dying, or in another state, the end of the worker ends the device: the
 // kernel's end of it goes, which gives waiting I/O an error at once, and everything that carries the device's
-// name is removed. A keeper that ends leads to CLOSING, unless it can be replaced.
+// name is removed. A keeper that ends leads to CLOSING, unless it can be replaced;
+// as long as the device is in use then, its workers are replaced as before.
 #pragma once
 
 #include <poll.h>
@@ -77,6 +78,8 @@ class Guardian {
   bool schedule_replacement(WorkerDeaths::Cause cause, std::chrono::milliseconds lived);
   void start_replacement();
   bool replace_keeper(const Error& why);
+  void go_on_without_keeper(const Error& why);
+  void refuse_sizes();
   void tell_size();
   void worker_resized(const Message& message);
   void size_told(const Message& message);
@@ -130,6 +133,7 @@ class Guardian {
   std::string version_;  ///< of this program
   control::AttachSpec spec_;
   Fd answer_;              ///< to the command that started us, until it lets go of the device
+  bool keeper_lost_ = false;  ///< and can't be replaced: Closing, while the device may still be in use for long
   bool unwanted_ = false;  ///< the command died before it let go: the device ends as soon as nobody uses it
   Phase phase_ = Phase::Starting;
   std::optional<control::DeviceClaim> claim_;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/log.hpp"
+#include "control/protocol.hpp"
 #include "control/registry.hpp"
 #include "daemon/guardian.hpp"
 
@@ -44,7 +45,8 @@ void Guardian::end_stop() {
 }
 
 bool Guardian::can_replace() const {
-  return (phase_ == Phase::Running || phase_ == Phase::Detaching) && state_.can_resend;
+  const bool in_use = phase_ == Phase::Closing && keeper_lost_;
+  return (phase_ == Phase::Running || phase_ == Phase::Detaching || in_use) && state_.can_resend;
 }
 
 /// False: this kind of keeper can't be. The worker is replaced with it: what the old one was about to tell
@@ -64,6 +66,30 @@ bool Guardian::replace_keeper(const Error& why) {
   return true;
 }
 
+/// The block device clears itself as soon as nobody uses it, and until then it works. So does the worker.
+void Guardian::go_on_without_keeper(const Error& why) {
+  log_error("{}; the device ends when it is not used any more", why.message());
+  keeper_lost_ = true;
+  if (upgrade_.stage == Upgrade::Stage::Retiring) {
+    cancel_upgrade(
+        Error{ExitCode::Busy, 0, "The keeper of the block device ended: only unmounting changes the program"});
+  }
+  if (asked_sizes_ > 0) refuse_sizes();
+  close("{}");
+  state_.can_resize = false;
+  if (const Status saved = control::save_state(state_); !saved) log_error("{}", saved.error().message());
+  ignore(worker_.send("state", control::encode_device_state(state_)), "a dead worker is noticed by its end");
+}
+
+/// Whoever waits for the device's new size hears that nobody is left to tell the kernel.
+void Guardian::refuse_sizes() {
+  asked_sizes_ = 0;
+  const Error error{ExitCode::DeviceIoctl, 0,
+                    "The keeper of the block device ended: it gets its new size when it is mounted again"};
+  ignore(worker_.send("resized", control::encode_outcome(fail(Error(error)))),
+         "a dead worker is noticed by its end");
+}
+
 /// False: the keeper is dead, too. Its end follows, and then another one is told.
 bool Guardian::begin_replacement() {
   const Status begun = side_->begin_replacement();
@@ -80,7 +106,7 @@ bool Guardian::replace_worker(int status) {
                    : std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - worker_since_);
   server_for_next_.reset();
   unasked_sizes_ += std::exchange(asked_sizes_, 0);
-  begin_replacement();
+  if (!begin_replacement() && keeper_lost_) return false;  // nobody follows
   const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
   if (!killed) worker_crashed_ = true;
   // Those who wait for an answer have waited since the first of several.
@@ -136,6 +162,7 @@ void Guardian::worker_took_over(const Message& message) {
     ++unasked_sizes_;
   }
   if (phase_ == Phase::Detaching) ignore(worker_.send("releasing"), "a dead worker is noticed by its end");
+  if (phase_ == Phase::Closing) ignore(worker_.send("released"), "a dead worker is noticed by its end");
   upgrade_took_over();
 }
 

@@ -133,6 +133,11 @@ Result<bool> is_size_of(const DeviceState& device, std::uint64_t size_sectors) {
   header.cluster_sectors = device.cluster_sectors;
   TRY(check_size(size_sectors, header));
   if (size_sectors == device.size_sectors) return true;
+  if (!device.can_resize && device.transport == "fuse") {
+    return fail(ExitCode::DeviceIoctl, "The keeper of " + device_name(device) +
+                                           " has ended, so that it can't be resized while it runs: unmount "
+                                           "it first");
+  }
   if (!device.can_resize) {
     return fail(ExitCode::DeviceIoctl,
                 "This kernel can't resize " + device_name(device) +

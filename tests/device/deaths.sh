@@ -51,6 +51,7 @@ nothing_left() {
 # What the kernel calls $device, and how it is attached.
 remember_device() {
   transport=$(state_of transport)
+  resends=$(state_of can_resend)
   kernel_name=$(basename "$(state_of backing_device)")
   kernel_use=$(use_of "$kernel_name")
 }
@@ -206,18 +207,64 @@ must timeout 20 dd if="$device" of=/dev/null bs=1M count=20 iflag=direct status=
 kill -CONT "${stopped[@]}"
 must ploop umount "$dd"
 
-step "the keeper dies: nobody notices, and umount takes everything down"
-attach -m "$scratch/mnt" "$dd"
-remember_device
-must dd if=/dev/urandom of="$scratch/mnt/kept" bs=64k count=20 conv=fsync status=none
-kept=$(hash_of "$scratch/mnt/kept")
+# goes_on VICTIMS: reading and writing work, also by who has it mounted, and so does the way down.
+goes_on() {
+  timeout $((20 * patience)) dd if="$device" of=/dev/null bs=1M count=20 iflag=direct status=none || fail "reading fails after the death of $1"
+  timeout $((20 * patience)) dd if=/dev/urandom of="$scratch/mnt/more" bs=64k count=20 conv=fsync status=none || fail "writing fails after the death of $1"
+  must ploop umount "$dd"
+  nothing_left "$1"
+  works_again "$1"
+}
+mounted_with_file() {
+  attach -m "$scratch/mnt" "$dd"
+  remember_device
+  must dd if=/dev/urandom of="$scratch/mnt/kept" bs=64k count=20 conv=fsync status=none
+  kept=$(hash_of "$scratch/mnt/kept")
+}
+
+step "the keeper dies: nobody notices, also when a worker dies later, and umount takes everything down"
+mounted_with_file
 start_load
 kill -9 "$(pid_of keeper)"
 sleep 1
+! hands_over || kill -9 "$(pid_of worker)"
+sleep 1
 for pid in "${load[@]}"; do kill -0 "$pid" 2>/dev/null || fail "the load ended with the keeper"; done
 stop_load
+# Without a keeper a loop device keeps its size, and that is said at once.
+if [ "$transport" = fuse ]; then
+  ploop_timeout=15 must_fail 3 "keeper of .* has ended" ploop grow -s 300M "$dd"
+fi
 must sync -f "$scratch/mnt"
-must ploop umount "$dd"
-nothing_left keeper
-works_again keeper
+goes_on keeper
 
+# kill_workers COUNT: one after the other as soon as it is there, so that the next one comes after a pause.
+kill_workers() {
+  local guardian keeper children child last='' left=$1
+  guardian=$(pid_of guardian)
+  keeper=$(pid_of keeper)
+  while [ "$left" -gt 0 ]; do
+    { read -r children <"/proc/$guardian/task/$guardian/children"; } 2>/dev/null
+    for child in $children; do
+      [ "$child" != "$keeper" ] && [ "$child" != "$last" ] && kill -9 "$child" && last=$child && left=$((left - 1))
+    done
+  done
+}
+if [ "$resends" = True ]; then
+  step "the keeper dies while there is no worker"
+  mounted_with_file
+  keeper=$(pid_of keeper)
+  kill_workers 9
+  sleep 0.2
+  kill -9 "$keeper"
+  goes_on "keeper between two workers"
+
+  step "worker and keeper die at once"
+  for first in worker keeper; do
+    mounted_with_file
+    victims=("$(pid_of worker)" "$(pid_of keeper)")
+    [ $first = worker ] || victims=("${victims[1]}" "${victims[0]}")
+    kill -STOP "${victims[@]}" && kill -9 "${victims[@]}"
+    goes_on "worker and keeper"
+  done
+fi
