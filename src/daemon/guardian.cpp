@@ -201,7 +201,7 @@ void Guardian::on_signal() {
       on_stopped_child(pid);
       continue;
     }
-    if (pid == stopped_pid_) stopped_pid_ = -1;
+    if (pid == stopped_pid_) stop_ended();
     if (!WIFCONTINUED(status)) on_child(pid, status);
   }
 }

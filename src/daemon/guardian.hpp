@@ -111,6 +111,7 @@ class Guardian {
   void on_child(pid_t pid, int status);
   void on_stopped_child(pid_t pid);
   void end_stop();
+  void stop_ended();
   void on_worker(const Message& message);
   void on_sandbox(const Message& message);
   void on_keeper(const Message& message);

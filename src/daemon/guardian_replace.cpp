@@ -37,11 +37,18 @@ void Guardian::on_stopped_child(pid_t pid) {
 /// Nobody has let it go on in time. A worker that can be replaced is replaced, since who stopped it may do so
 /// again.
 void Guardian::end_stop() {
-  const pid_t pid = std::exchange(stopped_pid_, -1);
+  const pid_t pid = stopped_pid_;
+  stop_ended();
   const bool replace = pid == worker_pid_ && can_replace();
   log_error("the {} stands still for {} s; it {}", pid == worker_pid_ ? "worker" : "keeper",
             kStopGrace.count(), replace ? "is killed and replaced" : "has to go on");
   ::kill(pid, replace ? SIGKILL : SIGCONT);
+}
+
+/// A keeper that was stopped beside the worker was not taken note of.
+void Guardian::stop_ended() {
+  if (stopped_pid_ == worker_pid_ && side_->keeper().pid > 0) ::kill(side_->keeper().pid, SIGCONT);
+  stopped_pid_ = -1;
 }
 
 bool Guardian::can_replace() const {

@@ -64,6 +64,20 @@ kill -STOP "$(pid_of keeper)"
 must timeout $((2 * patience)) dd if=/dev/urandom of="$scratch/mnt/more" bs=1M count=4 conv=fsync status=none
 ploop_timeout=20 must ploop umount "$dd"
 
+step "worker and keeper stopped: one is replaced, the other goes on; also when the worker goes on by itself"
+for let_go in no yes; do
+  attach -m "$scratch/mnt" "$dd"
+  both=("$(pid_of worker)" "$(pid_of keeper)")
+  [ $let_go = no ] || both=("${both[1]}" "${both[0]}")
+  kill -STOP "${both[0]}"
+  sleep 0.2
+  kill -STOP "${both[1]}"
+  sleep 0.5
+  [ $let_go = no ] || kill -CONT "$(pid_of worker)"
+  must timeout $((20 * patience)) dd if="$device" of=/dev/null bs=1M count=1 iflag=direct status=none
+  ploop_timeout=20 must ploop umount "$dd"
+done
+
 step "an idle device costs no processor time"
 attach "$dd"
 ticks() { awk '{ sum += $14 + $15 } END { print sum }' $(for pid in $(daemon_pids); do echo "/proc/$pid/stat"; done); }
