@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 
 #include <cerrno>
 #include <cstring>
@@ -52,6 +53,11 @@ Result<std::pair<Channel, Channel>> Channel::pair() {
     return fail_errno(ExitCode::System, "make a socket pair");
   }
   return std::pair{Channel(Fd{ends[0]}), Channel(Fd{ends[1]})};
+}
+
+void Channel::limit_sending(std::chrono::milliseconds patience) {
+  const timeval limit{patience.count() / 1000, patience.count() % 1000 * 1000};
+  ::setsockopt(fd(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
 }
 
 Status Channel::send(std::string_view name, std::string_view body, int descriptor) {

@@ -3,6 +3,7 @@
 // true.
 #pragma once
 
+#include <chrono>
 #include <deque>
 #include <optional>
 #include <string>
@@ -33,6 +34,9 @@ class Channel {
   [[nodiscard]] bool open() const { return socket_.valid(); }
   void close() { socket_.reset(); }
 
+  /// From now on send() fails with EAGAIN when the other end has made no room for this long. The message may
+  /// be cut then, so that nothing else can follow.
+  void limit_sending(std::chrono::milliseconds patience);
   /// `descriptor` goes along as a duplicate; -1: none. ExitCode::System when the other end is gone.
   Status send(std::string_view name, std::string_view body = "{}", int descriptor = -1);
   /// Reads what is there (waits when nothing is); false at the end of the stream.

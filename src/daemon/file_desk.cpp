@@ -1,9 +1,8 @@
 #include "daemon/file_desk.hpp"
 
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/time.h>
 
+#include <chrono>
 #include <utility>
 
 #include "base/log.hpp"
@@ -16,7 +15,7 @@
 namespace ploop::daemon {
 namespace {
 
-constexpr time_t kSendPatienceSeconds = 5;
+constexpr auto kSendPatience = std::chrono::seconds(5);
 
 Result<std::string> path_of(const control::Json& request) {
   if (!request.contains("path")) return fail(ExitCode::Protocol, "\"path\" is missing");
@@ -46,8 +45,7 @@ std::string describe_user(const std::string& path) {
 FileDesk::FileDesk(const Authority& authority, LevelFiles& files, Channel worker)
     : authority_(&authority), files_(&files), worker_(std::move(worker)) {
   // A worker that asks and does not listen must not hold up the guardian for ever.
-  const timeval patience{kSendPatienceSeconds, 0};
-  ::setsockopt(worker_.fd(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+  worker_.limit_sending(kSendPatience);
 }
 
 void FileDesk::answer(const Message& request) {

@@ -33,6 +33,8 @@ using control::Json;
 
 /// Shorter than the command's patience, so that it hears a reason.
 constexpr auto kStartTimeout = std::chrono::seconds(50);
+/// With a worker that does not read what it is told.
+constexpr auto kWorkerPatience = std::chrono::seconds(5);
 /// Between attempts to end a device that nobody wants.
 constexpr int kUnwantedPauseMs = 200;
 /// Descriptors that the loop polls besides those of the admin socket.
@@ -96,7 +98,18 @@ Status Guardian::start_worker(std::string_view order) {
   files_.emplace(authority_, level_files_, std::move(process.files));
   sandbox_.clear();
   if (lent_) TRY(worker_.send("lent", lent_->body));
-  return worker_.send(order, control::encode_attach_spec(spec_));
+  TRY(worker_.send(order, control::encode_attach_spec(spec_)));
+  worker_.limit_sending(kWorkerPatience);
+  return {};
+}
+
+/// One that asks for answers and does not read them must not hold up the guardian. A dead one is noticed by
+/// its end.
+void Guardian::tell_worker(std::string_view name, std::string_view body, int descriptor) {
+  const Status sent = worker_.send(name, body, descriptor);
+  if (sent || sent.error().sys_errno != EAGAIN || worker_pid_ <= 0) return;
+  log_error("the worker does not listen; it is killed");
+  ::kill(worker_pid_, SIGKILL);
 }
 
 /// The five of our own, then what the admin socket wants.
@@ -265,8 +278,7 @@ void Guardian::on_worker(const Message& message) {
 /// since its end is what tells the kernel of a worker's.
 void Guardian::give_server(const Message& message) {
   if (!restart_at_) {
-    ignore(worker_.send("server", message.body, message.descriptor.get()),
-           "a dead worker is noticed by its end");
+    tell_worker("server", message.body, message.descriptor.get());
     return;
   }
   Result<Fd> copy = duplicate(message.descriptor);
@@ -274,8 +286,12 @@ void Guardian::give_server(const Message& message) {
   server_for_next_ = Message{message.name, message.body, *std::move(copy)};
 }
 
-/// The block device is to have the size that the worker has by now.
+/// The block device is to have the size that the worker has by now. The keeper is told one at a time, or a
+/// worker that says it without end would fill the channel to a keeper that waits for that worker.
 void Guardian::tell_size() {
+  size_changed_ = awaited_sizes_ > 0;
+  if (size_changed_) return;
+  ++awaited_sizes_;
   const std::string body = control::to_line(Json{{"sectors", state_.size_sectors}});
   ignore(side_->keeper().channel.send("resize", body), "a dead keeper is noticed by its end");
 }
@@ -288,11 +304,10 @@ void Guardian::worker_resized(const Message& message) {
   if (sectors && *sectors > state_.size_sectors) {
     state_.size_sectors = *sectors;
     if (const Status saved = control::save_state(state_); !saved) log_error("{}", saved.error().message());
-    ignore(worker_.send("state", control::encode_device_state(state_)),
-           "a dead worker is noticed by its end");
+    tell_worker("state", control::encode_device_state(state_));
   }
-  ++asked_sizes_;
-  if (!side_->keeper().channel.open()) return refuse_sizes();
+  worker_waits_ = true;
+  if (!side_->keeper().channel.open()) return refuse_size();
   tell_size();
 }
 
@@ -328,10 +343,9 @@ void Guardian::change_chain(const Message& message) {
     spec_.merging = next->merging;
     state_.size_sectors = next->size_sectors;
     if (const Status saved = control::save_state(state_); !saved) log_error("{}", saved.error().message());
-    ignore(worker_.send("state", control::encode_device_state(state_)),
-           "a dead worker is noticed by its end");
+    tell_worker("state", control::encode_device_state(state_));
   }
-  ignore(worker_.send("chain", control::encode_outcome(passed)), "a dead worker is noticed by its end");
+  tell_worker("chain", control::encode_outcome(passed));
 }
 
 /// Commands believe what the state file says: a change that it can't say is not made.
@@ -353,15 +367,14 @@ Status Guardian::pass_commit_point(const control::ChainState& next) {
   return {};
 }
 
-/// The keeper answers in order: first what this worker did not ask for, which must not end its waiting for a
-/// later size.
+/// Answers to what an earlier worker or program asked for must not end this worker's waiting for a later
+/// size.
 void Guardian::size_told(const Message& message) {
-  if (unasked_sizes_ > 0) {
-    --unasked_sizes_;
-    return;
-  }
-  if (asked_sizes_ > 0) --asked_sizes_;
-  ignore(worker_.send("resized", message.body), "a dead worker is noticed by its end");
+  if (awaited_sizes_ > 0) --awaited_sizes_;
+  if (awaited_sizes_ > 0) return;
+  if (size_changed_) return tell_size();
+  if (!std::exchange(worker_waits_, false)) return;
+  tell_worker("resized", message.body);
 }
 
 void Guardian::on_keeper(const Message& message) {
@@ -373,12 +386,12 @@ void Guardian::on_keeper(const Message& message) {
   if (message.name == "attached" && phase_ == Phase::Attaching) return device_attached(message);
   if (message.name == "error") return end(control::decode_error_object(message.body));
   if (phase_ == Phase::Detaching && message.name == "releasing") {
-    ignore(worker_.send("releasing"), "a dead worker is noticed by its end");
+    tell_worker("releasing");
     return;
   }
   if (phase_ == Phase::Detaching && message.name == "busy") {
     phase_ = Phase::Running;
-    ignore(worker_.send("busy"), "a dead worker is noticed by its end");
+    tell_worker("busy");
     return;
   }
   if (phase_ == Phase::Detaching && message.name == "released") {
@@ -425,7 +438,7 @@ void Guardian::device_attached(const Message& message) {
 /// The block device is gone; the worker's requests end, it closes the images and exits.
 void Guardian::close(const std::string& released) {
   phase_ = Phase::Closing;
-  ignore(worker_.send("released", released), "a dead worker is noticed by its end");
+  tell_worker("released", released);
   side_->let_go();
 }
 

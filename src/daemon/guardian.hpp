@@ -25,6 +25,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/fd.hpp"
@@ -79,7 +80,8 @@ class Guardian {
   void start_replacement();
   bool replace_keeper(const Error& why);
   void go_on_without_keeper(const Error& why);
-  void refuse_sizes();
+  void refuse_size();
+  void tell_worker(std::string_view name, std::string_view body = "{}", int descriptor = -1);
   void tell_size();
   void worker_resized(const Message& message);
   void size_told(const Message& message);
@@ -133,8 +135,9 @@ class Guardian {
 
   std::string version_;  ///< of this program
   control::AttachSpec spec_;
-  Fd answer_;              ///< to the command that started us, until it lets go of the device
-  bool keeper_lost_ = false;  ///< and can't be replaced: Closing, while the device may still be in use for long
+  Fd answer_;  ///< to the command that started us, until it lets go of the device
+  bool keeper_lost_ =
+      false;               ///< and can't be replaced: Closing, while the device may still be in use for long
   bool unwanted_ = false;  ///< the command died before it let go: the device ends as soon as nobody uses it
   Phase phase_ = Phase::Starting;
   std::optional<control::DeviceClaim> claim_;
@@ -153,13 +156,14 @@ class Guardian {
   pid_t worker_pid_ = -1;
   control::DeviceState state_;
   std::chrono::steady_clock::time_point start_deadline_;
-  unsigned asked_sizes_ = 0;    ///< answers of the keeper to come that the present worker waits for
-  unsigned unasked_sizes_ = 0;  ///< those before them: asked for by this process or a dead worker
+  unsigned awaited_sizes_ = 0;  ///< answers of the keeper to come; more than one only after another program
+  bool size_changed_ = false;   ///< meanwhile: it is told again when they are there
+  bool worker_waits_ = false;   ///< the present one, for the kernel to have its size
   bool served_ = false;         ///< was running once; then its log is worth keeping when it fails
   bool failed_ = false;
   bool worker_crashed_ = false;  ///< one did, and was replaced: the log is worth keeping
-  bool worker_lost_ = false;     ///< the last one did not end with a commit: the map may know what no image does
-  bool taking_over_ = false;     ///< a new worker was started in place of a dead one and is not ready yet
+  bool worker_lost_ = false;  ///< the last one did not end with a commit: the map may know what no image does
+  bool taking_over_ = false;  ///< a new worker was started in place of a dead one and is not ready yet
   std::chrono::steady_clock::time_point take_over_deadline_;
   std::optional<std::chrono::steady_clock::time_point>
       restart_at_;                                      ///< when the next worker is started, during a pause

@@ -60,7 +60,7 @@ bool Guardian::can_replace() const {
 /// the kernel of the worker nobody knows.
 bool Guardian::replace_keeper(const Error& why) {
   if (!side_->replace_keeper()) return false;
-  asked_sizes_ = unasked_sizes_ = 0;
+  awaited_sizes_ = 0;
   server_for_next_.reset();
   log_error("{}; another one takes over", why.message());
   if (worker_pid_ > 0) {
@@ -78,23 +78,22 @@ void Guardian::go_on_without_keeper(const Error& why) {
   log_error("{}; the device ends when it is not used any more", why.message());
   keeper_lost_ = true;
   if (upgrade_.stage == Upgrade::Stage::Retiring) {
-    cancel_upgrade(
-        Error{ExitCode::Busy, 0, "The keeper of the block device ended: only unmounting changes the program"});
+    cancel_upgrade(Error{ExitCode::Busy, 0,
+                         "The keeper of the block device ended: only unmounting changes the program"});
   }
-  if (asked_sizes_ > 0) refuse_sizes();
+  if (worker_waits_) refuse_size();
   close("{}");
   state_.can_resize = false;
   if (const Status saved = control::save_state(state_); !saved) log_error("{}", saved.error().message());
-  ignore(worker_.send("state", control::encode_device_state(state_)), "a dead worker is noticed by its end");
+  tell_worker("state", control::encode_device_state(state_));
 }
 
 /// Whoever waits for the device's new size hears that nobody is left to tell the kernel.
-void Guardian::refuse_sizes() {
-  asked_sizes_ = 0;
+void Guardian::refuse_size() {
+  worker_waits_ = false;
   const Error error{ExitCode::DeviceIoctl, 0,
                     "The keeper of the block device ended: it gets its new size when it is mounted again"};
-  ignore(worker_.send("resized", control::encode_outcome(fail(Error(error)))),
-         "a dead worker is noticed by its end");
+  tell_worker("resized", control::encode_outcome(fail(Error(error))));
 }
 
 /// False: the keeper is dead, too. Its end follows, and then another one is told.
@@ -112,7 +111,7 @@ bool Guardian::replace_worker(int status) {
       taking_over_ ? std::chrono::milliseconds(0)
                    : std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - worker_since_);
   server_for_next_.reset();
-  unasked_sizes_ += std::exchange(asked_sizes_, 0);
+  worker_waits_ = false;
   if (!begin_replacement() && keeper_lost_) return false;  // nobody follows
   const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
   if (!killed) worker_crashed_ = true;
@@ -161,15 +160,11 @@ void Guardian::worker_took_over(const Message& message) {
   state_.deltas = spec_.deltas;  // with what was not known of them if an older program served before
   state_.sandbox = sandbox_;
   if (const Status saved = control::save_state(state_); !saved) log_error("{}", saved.error().message());
-  ignore(worker_.send("attached", control::encode_device_state(state_)),
-         "a dead worker is noticed by its end");
+  tell_worker("attached", control::encode_device_state(state_));
   // The size may have been changed and not yet been told to the kernel.
-  if (phase_ == Phase::Running) {
-    tell_size();
-    ++unasked_sizes_;
-  }
-  if (phase_ == Phase::Detaching) ignore(worker_.send("releasing"), "a dead worker is noticed by its end");
-  if (phase_ == Phase::Closing) ignore(worker_.send("released"), "a dead worker is noticed by its end");
+  if (phase_ == Phase::Running) tell_size();
+  if (phase_ == Phase::Detaching) tell_worker("releasing");
+  if (phase_ == Phase::Closing) tell_worker("released");
   upgrade_took_over();
 }
 

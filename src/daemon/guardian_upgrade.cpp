@@ -88,7 +88,7 @@ Handover Guardian::handover(std::vector<int>& kept) const {
   h.side = side_->hand_over(kept);
   h.keeper_pid = side_->keeper().pid;
   h.keeper_channel = side_->keeper().channel.fd();
-  h.pending_sizes = asked_sizes_ + unasked_sizes_;
+  h.pending_sizes = awaited_sizes_;
   h.lock = claim_->descriptor();
   h.map = map_.get();
   h.control_socket = control_socket_.get();
@@ -139,13 +139,13 @@ void Guardian::program_answered(int status) {
   log_error("upgrading from {} to {}", version_, *version);
   upgrade_.stage = Stage::Retiring;
   upgrade_.deadline = Clock::now() + kRetireTimeout;
-  ignore(worker_.send("retire"), "a dead worker is noticed by its end");
+  tell_worker("retire");
 }
 
 /// Nothing has changed yet.
 void Guardian::cancel_upgrade(const Error& error) {
   log_error("no upgrade: {}", error.message());
-  if (upgrade_.stage == Stage::Retiring) ignore(worker_.send("stay"), "a dead worker is noticed by its end");
+  if (upgrade_.stage == Stage::Retiring) tell_worker("stay");
   admin_.reply(upgrade_.connection, upgrade_.request, fail(Error(error)));
   upgrade_ = {};
 }
@@ -156,7 +156,8 @@ bool Guardian::on_retiring_worker(const Message& message) {
   if (upgrade_.stage != Stage::Retiring) return true;
   if (message.name == "unable") {
     if (state_.can_resend) {
-      ::kill(worker_pid_, SIGKILL);  // its end is that of a retired one: the kernel delivers again what it had
+      ::kill(worker_pid_,
+             SIGKILL);  // its end is that of a retired one: the kernel delivers again what it had
       upgrade_.deadline = Clock::time_point::max();
     } else {
       upgrade_.deadline = Clock::now();
@@ -182,7 +183,7 @@ bool Guardian::on_retired(int status) {
   }
   if (!serving || (!retired && !(upgrade_.stage == Stage::Retiring && state_.can_resend))) return false;
   server_for_next_.reset();
-  unasked_sizes_ += std::exchange(asked_sizes_, 0);
+  worker_waits_ = false;
   const bool begun = begin_replacement();
   if (upgrade_.stage == Stage::Retiring && (phase_ != Phase::Running || !begun)) {
     const char* const why = begun ? "The device is being detached" : "The device's keeper has ended";
@@ -261,7 +262,7 @@ void Guardian::on_upgrade_time() {
 Guardian::Guardian(Handover h, std::string version) : version_(std::move(version)), spec_(std::move(h.spec)) {
   state_ = std::move(h.state);
   state_.program = version_;
-  unasked_sizes_ = h.pending_sizes;
+  awaited_sizes_ = h.pending_sizes;
   phase_ = Phase::Running;
   served_ = true;
   claim_ = control::DeviceClaim::adopt(state_.number, Fd{h.lock});

@@ -4,6 +4,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <fstream>
 
@@ -36,6 +38,17 @@ TEST(Channel, DescriptorTravelsWithItsMessage) {
   char byte = 0;
   EXPECT_EQ(::read(reading.get(), &byte, 1), 1);
   EXPECT_EQ(byte, 'x');
+}
+
+TEST(Channel, SendingToWhoDoesNotListenEnds) {
+  auto ends = Channel::pair().value();
+  ends.first.limit_sending(std::chrono::milliseconds(20));
+  const std::string body = "{\"much\":\"" + std::string(10'000, 'x') + "\"}";
+  Status sent;
+  for (int i = 0; i < 10'000 && sent; ++i)
+    sent = ends.first.send("ignored", body);
+  ASSERT_FALSE(sent);
+  EXPECT_EQ(sent.error().sys_errno, EAGAIN);
 }
 
 TEST(ServerMessage, ComesBackAsItWas) {
