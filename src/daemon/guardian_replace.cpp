@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "base/log.hpp"
-#include "control/protocol.hpp"
 #include "control/registry.hpp"
 #include "daemon/guardian.hpp"
 
@@ -86,14 +85,6 @@ void Guardian::go_on_without_keeper(const Error& why) {
   state_.can_resize = false;
   if (const Status saved = control::save_state(state_); !saved) log_error("{}", saved.error().message());
   tell_worker("state", control::encode_device_state(state_));
-}
-
-/// Whoever waits for the device's new size hears that nobody is left to tell the kernel.
-void Guardian::refuse_size() {
-  worker_waits_ = false;
-  const Error error{ExitCode::DeviceIoctl, 0,
-                    "The keeper of the block device ended: it gets its new size when it is mounted again"};
-  tell_worker("resized", control::encode_outcome(fail(Error(error))));
 }
 
 /// False: the keeper is dead, too. Its end follows, and then another one is told.

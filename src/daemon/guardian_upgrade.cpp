@@ -155,13 +155,9 @@ bool Guardian::on_retiring_worker(const Message& message) {
   if (message.name != "occupied" && message.name != "unable") return false;
   if (upgrade_.stage != Stage::Retiring) return true;
   if (message.name == "unable") {
-    if (state_.can_resend) {
-      ::kill(worker_pid_,
-             SIGKILL);  // its end is that of a retired one: the kernel delivers again what it had
-      upgrade_.deadline = Clock::time_point::max();
-    } else {
-      upgrade_.deadline = Clock::now();
-    }
+    // Its end is as good as that of a retired one where the kernel delivers again what it had.
+    upgrade_.deadline = state_.can_resend ? Clock::time_point::max() : Clock::now();
+    if (state_.can_resend) ::kill(worker_pid_, SIGKILL);
     return true;
   }
   const Result<control::Json> json = control::parse_object(message.body, "worker");
@@ -265,6 +261,7 @@ Guardian::Guardian(Handover h, std::string version) : version_(std::move(version
   awaited_sizes_ = h.pending_sizes;
   phase_ = Phase::Running;
   served_ = true;
+  worker_lost_ = true;  // one that retires has committed nothing
   claim_ = control::DeviceClaim::adopt(state_.number, Fd{h.lock});
   map_ = Fd{h.map};
   control_socket_ = Fd{h.control_socket};
@@ -302,7 +299,6 @@ int Guardian::resume(const Handover& h) {
   if (const Status adopted = adopt(h); !adopted) {
     end(adopted.error());
   } else {
-    worker_lost_ = true;  // one that retires has committed nothing
     take_over_now();
     on_signal();  // a keeper may have ended while this process changed
     loop();
