@@ -226,7 +226,8 @@ void Guardian::on_child(pid_t pid, int status) {
     const Error lost{ExitCode::DeviceIoctl, 0,
                      "the keeper of the block device ended: " + describe_end(status)};
     if (phase_ != Phase::Running && phase_ != Phase::Detaching) return end(lost);
-    return replace_keeper(lost) ? void() : go_on_without_keeper(lost);
+    if (!replace_keeper(lost)) go_on_without_keeper(lost);
+    return;
   }
   if (pid == upgrade_.asked_pid) return program_answered(status);
   if (pid != worker_pid_) return;

@@ -243,7 +243,7 @@ kill_workers() {
   local guardian keeper children child last='' left=$1
   guardian=$(pid_of guardian)
   keeper=$(pid_of keeper)
-  while [ "$left" -gt 0 ]; do
+  while [ "$left" -gt 0 ] && kill -0 "$guardian" 2>/dev/null; do
     { read -r children <"/proc/$guardian/task/$guardian/children"; } 2>/dev/null
     for child in $children; do
       [ "$child" != "$keeper" ] && [ "$child" != "$last" ] && kill -9 "$child" && last=$child && left=$((left - 1))

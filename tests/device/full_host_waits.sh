@@ -131,6 +131,7 @@ goes_on() {
     other() { [ "$(pid_of worker)" != "$worker" ]; }
     until_true 20 other || fail "no other worker came: $(cat "$PLOOP_RUNDIR/ploop${device##*ploop}/log")"
     must timeout 20 cmp -n 3000000 <(tail -c +1000001 "$scratch/known") <(tail -c +$((131072000 + 1000001)) "$device")
+    ploop_timeout=20 must ploop upgrade "$device"
     until_true 30 waits || fail "nobody says that $device waits: $(ploop list 2>&1)"
   fi
   kill -0 "$writer" 2>/dev/null || fail "the writer did not wait"
