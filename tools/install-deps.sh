@@ -14,7 +14,7 @@ packages_of() {
                 liburing-dev libseccomp-dev libmd-dev libfdisk-dev libblkid-dev libmount-dev uuid-dev \
                 libgtest-dev libgmock-dev ;;
     test)  echo qemu-utils fio e2fsprogs xfsprogs btrfs-progs xz-utils bzip2 util-linux mount procps socat \
-                clang-format-14 ;;
+                clang-format-14 fdisk ;;
     demo)  echo qemu-utils e2fsprogs util-linux mount ;;
     bench) echo python3 qemu-utils qemu-system-common fio e2fsprogs util-linux ;;
     fuzz)  echo clang-14 libclang-rt-14-dev llvm-14 ;;

@@ -70,14 +70,16 @@ Result<DeviceState> load_state(int number) {
   return state;
 }
 
-/// Who may not open the lock file (0600) asks /proc about the guardian instead.
+/// Who may not open the lock file (0600) asks /proc about the guardian instead. What can't be found out
+/// counts as alive: of a dead device everything is removed.
 bool guardian_lives(int number) {
   struct flock lock {};
   lock.l_type = F_WRLCK;
   lock.l_whence = SEEK_SET;
   Fd file{::open(lock_path(number).c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW)};
-  if (file) return ::fcntl(file.get(), F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
-  if (errno != EACCES) return false;
+  if (file) return ::fcntl(file.get(), F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
+  if (errno == ENOENT || errno == ENOTDIR) return false;
+  if (errno != EACCES) return true;
   const Result<DeviceState> state = load_state(number);
   return state && process_start_time(state->guardian_pid) == state->guardian_start &&
          state->guardian_start != 0;

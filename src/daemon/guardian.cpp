@@ -19,6 +19,7 @@
 #include "control/json.hpp"
 #include "control/process.hpp"
 #include "control/protocol.hpp"
+#include "daemon/images.hpp"
 #include "daemon/live_map.hpp"
 #include "daemon/safety.hpp"
 #include "daemon/salvage.hpp"
@@ -450,7 +451,9 @@ void Guardian::tear_down() {
 /// The connection is closed and nobody can write any more: what the worker acknowledged and did not commit is
 /// put into the image now, before anybody else may open it.
 void Guardian::rescue_data() {
-  if (const Status saved = salvage_in_child(spec_, level_files_, map_); !saved) {
+  const Result<std::size_t> level = lent_ ? lent_level(*lent_) : fail(ExitCode::Protocol, "none is lent");
+  const std::optional<std::size_t> lent = level ? std::optional(*level) : std::nullopt;
+  if (const Status saved = salvage_in_child(spec_, level_files_, map_, lent); !saved) {
     log_error("{}; unflushed writes may be missing", saved.error().message());
     return;
   }

@@ -5,6 +5,7 @@
 #include <thread>
 #include <utility>
 
+#include "control/json.hpp"
 #include "io/posix_file.hpp"
 
 namespace ploop::daemon {
@@ -60,6 +61,11 @@ Result<std::vector<image::Delta>> open_images(FileSource& files, const control::
     deltas.push_back(TRY(open_until(files, delta, spec.raw_cluster_sectors, until, FileRole::Level)));
   }
   return deltas;
+}
+
+Result<std::size_t> lent_level(const Message& message) {
+  const control::Json json = TRY(control::parse_object(message.body, message.name));
+  return TRY(control::number_field<std::uint32_t>(json, "level"));
 }
 
 }  // namespace ploop::daemon

@@ -7,6 +7,7 @@
 
 #include "base/result.hpp"
 #include "control/attach_spec.hpp"
+#include "daemon/channel.hpp"
 #include "daemon/file_source.hpp"
 #include "engine/device.hpp"
 #include "image/delta.hpp"
@@ -29,6 +30,9 @@ enum class Locked {
 Result<std::vector<image::Delta>> open_images(FileSource& files, const control::AttachSpec& spec,
                                               Locked locked = Locked::Refuse,
                                               std::optional<std::size_t> lent = std::nullopt);
+
+/// The level that a message "lent" names.
+Result<std::size_t> lent_level(const Message& message);
 
 /// One of them.
 Result<image::Delta> open_image(FileSource& files, const control::DeltaSpec& delta,

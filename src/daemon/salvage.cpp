@@ -37,7 +37,8 @@ void close_all_but(std::vector<int> kept) {
 }
 
 /// In the child: descriptors first, then the sandbox, and only then a byte of an image.
-Status salvage_confined(const control::AttachSpec& spec, LevelFiles& levels, const Fd& map) {
+Status salvage_confined(const control::AttachSpec& spec, LevelFiles& levels, const Fd& map,
+                        std::optional<std::size_t> lent) {
   std::vector<int> kept = levels.descriptors();
   kept.push_back(map.get());
   close_all_but(std::move(kept));
@@ -47,13 +48,14 @@ Status salvage_confined(const control::AttachSpec& spec, LevelFiles& levels, con
   options.ring = ring.get();
   options.required = spec.require_sandbox;
   TRY(enter_sandbox(options));
-  return salvage(*ring, files, spec, map);
+  return salvage(*ring, files, spec, map, lent);
 }
 
 }  // namespace
 
-Status salvage(io::UringRing& ring, FileSource& files, const control::AttachSpec& spec, const Fd& map) {
-  std::vector<image::Delta> deltas = TRY(open_images(files, spec, Locked::Wait));
+Status salvage(io::UringRing& ring, FileSource& files, const control::AttachSpec& spec, const Fd& map,
+               std::optional<std::size_t> lent) {
+  std::vector<image::Delta> deltas = TRY(open_images(files, spec, Locked::Wait, lent));
   const LiveMap live = TRY(LiveMap::adopt(map.get(), engine::Device::map_bytes(deltas)));
   engine::DeviceConfig config;
   config.deltas = std::move(deltas);
@@ -65,12 +67,13 @@ Status salvage(io::UringRing& ring, FileSource& files, const control::AttachSpec
   return device->close();
 }
 
-Status salvage_in_child(const control::AttachSpec& spec, LevelFiles& levels, const Fd& map) {
+Status salvage_in_child(const control::AttachSpec& spec, LevelFiles& levels, const Fd& map,
+                        std::optional<std::size_t> lent) {
   const pid_t pid = ::fork();
   if (pid < 0) return fail_errno(ExitCode::System, "fork");
   if (pid == 0) {
     ::alarm(kChildLimitSeconds);
-    const Status done = salvage_confined(spec, levels, map);
+    const Status done = salvage_confined(spec, levels, map, lent);
     if (!done) log_error("{}", done.error().message());
     ::_exit(done ? 0 : 1);
   }

@@ -55,11 +55,31 @@ void Shrinking::run(control::Call call) {
   compact(*this, std::move(call), *most);
 }
 
+/// One at a time: who is answered knows that no earlier one works on any more, also none whose command died.
+/// What that one gave back is not free for long.
+struct Shrinking::Discard {
+  std::uint64_t connection;
+  bool abandoned = false;
+  std::coroutine_handle<> waiting = {};
+};
+
+struct Shrinking::Turn {
+  Shrinking* self;
+  Discard* mine;
+  [[nodiscard]] bool await_ready() const noexcept { return self->discards_.front() == mine; }
+  void await_suspend(std::coroutine_handle<> handle) const noexcept { mine->waiting = handle; }
+  void await_resume() const noexcept {}
+};
+
 Shrinking::Job Shrinking::discard(Shrinking& self, control::Call call, control::DiscardRange range) {
   std::uint64_t clusters = 0;
+  Discard mine{call.connection};
+  self.discards_.push_back(&mine);
+  Turn turn{&self, &mine};
+  co_await turn;
   int result = self.device_.writable() ? 0 : -EROFS;
   if (self.device_.failed()) result = -EIO;
-  while (result == 0) {
+  while (result == 0 && !mine.abandoned) {
     const engine::Device::Run run = self.device_.first_run_in_top(range.offset, range.length, kDiscardStep);
     if (run.length == 0) break;
     if (!range.dry) {
@@ -80,6 +100,8 @@ Shrinking::Job Shrinking::discard(Shrinking& self, control::Call call, control::
   } else {
     self.reply_(call, fail(errno_error(ExitCode::DeviceIoctl, -result, "discard")));
   }
+  self.discards_.erase(self.discards_.begin());
+  if (!self.discards_.empty()) self.discards_.front()->waiting.resume();
 }
 
 Shrinking::Job Shrinking::compact(Shrinking& self, control::Call call, std::uint64_t most_clusters) {
@@ -96,6 +118,8 @@ Shrinking::Job Shrinking::compact(Shrinking& self, control::Call call, std::uint
 }
 
 void Shrinking::connection_closed(std::uint64_t connection) {
+  for (Discard* discard : discards_)
+    if (discard->connection == connection) discard->abandoned = true;
   if (device_.maintenance() == engine::Maintenance::Relocate && compacting_for_ == connection)
     device_.cancel_compact();
 }

@@ -6,6 +6,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.hpp"
 #include "control/server.hpp"
@@ -24,16 +25,19 @@ class Shrinking {
 
   static bool handles(std::string_view method) { return method == "discard" || method == "compact"; }
   void run(control::Call call);
-  /// Its compaction, if there is one, has nobody any more and ends soon.
+  /// Its discard or compaction, if there is one, has nobody any more and ends soon.
   void connection_closed(std::uint64_t connection);
 
  private:
   struct Job;
+  struct Discard;
+  struct Turn;
   static Job discard(Shrinking& self, control::Call call, control::DiscardRange range);
   static Job compact(Shrinking& self, control::Call call, std::uint64_t most_clusters);
 
   engine::Device& device_;
   Reply reply_;
+  std::vector<Discard*> discards_;    ///< the first runs, the others wait for their turn
   std::uint64_t compacting_for_ = 0;  ///< connection; only meaningful while a compaction runs
 };
 

@@ -41,17 +41,13 @@ struct Order {
       lent;  ///< a level that the predecessor has lent to a command, which may be at work on it
 };
 
-/// What a dead worker had lent is said before the order.
-Result<std::optional<std::size_t>> lent_level(const Message& message) {
-  if (message.name != "lent") return std::nullopt;
-  const control::Json json = TRY(control::parse_object(message.body, "guardian"));
-  return TRY(control::number_field<std::uint32_t>(json, "level"));
-}
-
 Result<Order> receive_order(Channel& guardian) {
   Message message = TRY(guardian.wait(kOrderTimeoutMs));
-  const std::optional<std::size_t> lent = TRY(lent_level(message));
-  if (lent) message = TRY(guardian.wait(kOrderTimeoutMs));
+  std::optional<std::size_t> lent;
+  if (message.name == "lent") {  // what a dead worker had lent is said before the order
+    lent = TRY(lent_level(message));
+    message = TRY(guardian.wait(kOrderTimeoutMs));
+  }
   const bool resend = message.name == "take_over";
   const bool take_over = resend || message.name == "adopt";
   if (message.name != "serve" && !take_over)

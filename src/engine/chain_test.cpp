@@ -207,8 +207,8 @@ TEST_F(ChainTest, AFlushedWriteIntoAPulledClusterIsNotHiddenByTheFormerTop) {
   std::vector<std::unique_ptr<io::MemoryFile>> both;
   for (auto& f : files_) {
     auto delta =
-        image::Delta::open(std::make_unique<SharedFile>(*f, fail_sync_, immediate_), image::Kind::Ploop1,
-                           {.allow_in_use = true, .writable = f == files_.back()});
+        image::Delta::open(std::make_unique<SharedFile>(*f, faults_, f == files_.front(), immediate_),
+                           image::Kind::Ploop1, {.allow_in_use = true, .writable = f == files_.back()});
     ASSERT_TRUE(delta);
     config.deltas.push_back(std::move(*delta));
   }

@@ -188,13 +188,12 @@ Task<int> Core::commit_round(Core& self) {
   co_return result;
 }
 
-/// Everything acknowledged until now becomes durable.
+/// Everything acknowledged until now becomes durable. A cluster that can't be completed keeps no other from
+/// it, and none that is freed from coming back: its error comes last.
 Task<int> Core::commit(Core& self) {
   if (self.failed_) co_return -EIO;
-  if (self.any_partial()) {
-    const int result = co_await fill_all(self);
-    if (result < 0) co_return result;
-  }
+  int filled = 0;
+  if (self.any_partial()) filled = co_await fill_all(self);
   // In one sweep over the table: a low page that gets dirty again and again must not keep a high one from its
   // turn. Pages that get dirty behind the sweep are the next commit's business.
   std::uint64_t next = 0;
@@ -203,7 +202,7 @@ Task<int> Core::commit(Core& self) {
     const int result = co_await commit_round(self);
     if (result < 0) co_return result;
   } while (next < self.table_pages_);
-  co_return 0;
+  co_return filled;
 }
 
 Detached Core::commit_loop(Core& self) {
@@ -212,7 +211,7 @@ Detached Core::commit_loop(Core& self) {
     const std::uint64_t ticket = self.flushes_wanted_;
     int result = co_await commit(self);
     while (io::is_no_space(result) && self.config_.on_no_space == OnNoSpace::Pause && !self.stop_waiting_ &&
-           !self.held_) {
+           (!self.held_ || self.active_ > 0)) {  // hold() gives up while requests wait
       [[maybe_unused]] const int paused = co_await pause_for_space(self);
       result = co_await commit(self);
     }

@@ -254,8 +254,9 @@ Status Core::close() {
   if (result < 0)
     return fail(errno_error(ExitCode::Write, -result, "write the cluster table of " + top_->name()));
   if (has_overlay()) TRY(image::close_image(*overlay_, overlay_header_, overlay_end()));
-  if (top_is_raw_) return {};
-  return image::close_image(*top_, header_, allocator_.used_end());
+  if (!top_is_raw_) TRY(image::close_image(*top_, header_, allocator_.used_end()));
+  map_.abandon();  // the image says it all, and may change from now on
+  return {};
 }
 
 std::uint64_t Device::map_bytes(std::span<const image::Delta> deltas) {

@@ -166,13 +166,37 @@ TEST_F(DeviceTest, RefusesRequestsNoDeviceCanServe) {
   EXPECT_EQ(execute({Request::Op::Read, false, false, 0, 0, nullptr}), 0);
 }
 
+TEST_F(DeviceTest, AClusterThatCantBeCompletedKeepsNoOtherFromItsTable) {
+  add_written_base();
+  add_image();
+  DeviceConfig config;
+  config.allow_clone = false;
+  open(std::move(config));
+  ASSERT_EQ(write(0, 512, 0x22), 0);
+  ASSERT_EQ(write(8 * kCluster, 2 * kCluster, 0x33), 0);
+  faults_.read_data = true;
+  EXPECT_EQ(flush(), -EIO);
+  EXPECT_FALSE(device_->failed());
+  faults_.read_data = false;
+  const image::Delta as_stored = reopen_image(1, false);
+  EXPECT_NE(as_stored.table()[8], 0u);
+  EXPECT_NE(as_stored.table()[9], 0u);
+  EXPECT_EQ(as_stored.table()[0], 0u) << "what is missing in it can't be read";
+  EXPECT_EQ(flush(), 0);
+  EXPECT_NE(reopen_image(1, false).table()[0], 0u);
+  EXPECT_EQ(value_at(0, 512), 0x22);
+  EXPECT_EQ(value_at(512, kCluster - 512), 0x11);
+  close();
+  EXPECT_FALSE(Device::map_is_live(std::as_bytes(std::span(memory_)))) << "the image may change from now on";
+}
+
 TEST_F(DeviceTest, AFailedBarrierIsNeverForgotten) {
   io::MemoryFile& file = add_image();
   open();
   ASSERT_EQ(write(0, 512, 1), 0);
-  fail_sync_ = true;
+  faults_.sync = true;
   EXPECT_EQ(flush(), -EIO);
-  fail_sync_ = false;
+  faults_.sync = false;
   EXPECT_EQ(flush(), -EIO) << "a later barrier that succeeds says nothing about the lost one";
   EXPECT_EQ(write(0, 512, 2), -EIO);
   EXPECT_EQ(value_at(0, 512), 1) << "reading goes on";

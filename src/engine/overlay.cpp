@@ -132,8 +132,13 @@ Task<int> Core::unmask(Core& self) {
     if (gone == 0) continue;
     const std::span<std::byte> image(self.round_.images.data() + i * format::kTablePageSize,
                                      format::kTablePageSize);
-    const int put =
-        co_await io::write(*self.ring_, *self.overlay_, image, format::page_offset(self.round_.pages[i]));
+    const std::uint64_t at = format::page_offset(self.round_.pages[i]);
+    int put = co_await io::write(*self.ring_, *self.overlay_, image, at);
+    // As in write_pages().
+    while (io::is_no_space(put) && self.config_.on_no_space == OnNoSpace::Pause && !self.stop_waiting_) {
+      [[maybe_unused]] const int paused = co_await pause_for_space(self);
+      put = co_await io::write(*self.ring_, *self.overlay_, image, at);
+    }
     if (put < 0) {
       self.fail_device();
       co_return -EIO;

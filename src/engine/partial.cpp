@@ -160,8 +160,12 @@ Task<int> Core::take_record(Core& self, std::uint16_t* index) {
         co_return 0;
       }
     }
-    self.next_victim_ = static_cast<std::uint16_t>((self.next_victim_ + 1) % count);
-    const int result = co_await fill(self, self.next_victim_);
+    // One that can't be completed must not stop those that have nothing to do with it.
+    int result = -EIO;
+    for (std::uint16_t tried = 0; tried < count && result < 0 && result != kUndone; ++tried) {
+      self.next_victim_ = static_cast<std::uint16_t>((self.next_victim_ + 1) % count);
+      result = co_await fill(self, self.next_victim_);
+    }
     if (result < 0 && result != kUndone) co_return result;
   }
 }

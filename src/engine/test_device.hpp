@@ -23,13 +23,22 @@ inline constexpr std::uint64_t kClusters = 16;
 /// A file that several deltas in a row can be opened on.
 class SharedFile final : public io::ForwardingFile<> {
  public:
-  SharedFile(io::MemoryFile& file, const bool& fail_sync, bool immediate)
-      : ForwardingFile(file), fail_sync_(fail_sync), immediate_(immediate) {}
-  int sync() override { return fail_sync_ ? -EIO : ForwardingFile::sync(); }
+  struct Faults {
+    bool sync = false;
+    bool read_data = false;  ///< behind the header clusters of the lowest image
+  };
+  SharedFile(io::MemoryFile& file, const Faults& faults, bool lowest, bool immediate)
+      : ForwardingFile(file), faults_(faults), lowest_(lowest), immediate_(immediate) {}
+  std::int64_t read(std::span<std::byte> data, std::uint64_t offset) override {
+    if (faults_.read_data && lowest_ && offset >= kCluster) return -EIO;
+    return ForwardingFile::read(data, offset);
+  }
+  int sync() override { return faults_.sync ? -EIO : ForwardingFile::sync(); }
   [[nodiscard]] bool immediate() const override { return immediate_; }
 
  private:
-  const bool& fail_sync_;
+  const Faults& faults_;
+  bool lowest_;
   bool immediate_;
 };
 
@@ -76,8 +85,8 @@ class DeviceTest : public ::testing::Test {
     for (auto& f : files_) {
       const bool top = f == files_.back();
       auto delta =
-          image::Delta::open(std::make_unique<SharedFile>(*f, fail_sync_, immediate_), image::Kind::Ploop1,
-                             {.allow_in_use = config.adopt_map, .writable = top});
+          image::Delta::open(std::make_unique<SharedFile>(*f, faults_, f == files_.front(), immediate_),
+                             image::Kind::Ploop1, {.allow_in_use = config.adopt_map, .writable = top});
       ASSERT_TRUE(delta) << delta.error().message();
       config.deltas.push_back(std::move(*delta));
     }
@@ -116,8 +125,9 @@ class DeviceTest : public ::testing::Test {
   }
   /// An image opened on the same bytes, as another process would.
   image::Delta reopen_image(std::size_t index, bool writable) {
-    auto delta = image::Delta::open(std::make_unique<SharedFile>(*files_[index], fail_sync_, immediate_),
-                                    image::Kind::Ploop1, {.allow_in_use = true, .writable = writable});
+    auto delta =
+        image::Delta::open(std::make_unique<SharedFile>(*files_[index], faults_, index == 0, immediate_),
+                           image::Kind::Ploop1, {.allow_in_use = true, .writable = writable});
     EXPECT_TRUE(delta);
     return std::move(*delta);
   }
@@ -145,7 +155,7 @@ class DeviceTest : public ::testing::Test {
     close();
   }
 
-  bool fail_sync_ = false;
+  SharedFile::Faults faults_;
   bool immediate_ = false;  ///< of files opened from now on
   std::unique_ptr<io::SimRing> ring_ = std::make_unique<io::SimRing>();
   std::vector<std::unique_ptr<io::MemoryFile>> files_;

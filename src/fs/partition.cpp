@@ -70,11 +70,11 @@ Result<dev_t> read_device_number(const stdfs::path& path) {
   return fail(ExitCode::Sysfs, path.string() + ": not a device number");
 }
 
-Result<std::string> sysfs_directory(int fd, const std::string& device) {
+Result<dev_t> number_of(int fd, const std::string& device) {
   struct stat st {};
   if (::fstat(fd, &st) != 0) return fail_errno(ExitCode::Device, "stat " + device);
   if (!S_ISBLK(st.st_mode)) return fail(ExitCode::Device, device + " is not a block device");
-  return "/sys/dev/block/" + std::to_string(major(st.st_rdev)) + ":" + std::to_string(minor(st.st_rdev));
+  return st.st_rdev;
 }
 
 /// One sysfs subdirectory that may be a partition; it can vanish while it is read.
@@ -87,8 +87,9 @@ std::optional<KernelPartition> read_kernel_partition(const stdfs::path& director
   return KernelPartition{static_cast<int>(*number), {Sectors{*start}, Sectors{*size}}, *device};
 }
 
-Result<std::vector<KernelPartition>> kernel_partitions(int fd, const std::string& device) {
-  const std::string directory = TRY(sysfs_directory(fd, device));
+Result<std::vector<KernelPartition>> kernel_partitions(dev_t device) {
+  const std::string directory =
+      "/sys/dev/block/" + std::to_string(major(device)) + ":" + std::to_string(minor(device));
   std::error_code error;
   stdfs::directory_iterator entries(directory, error);
   if (error) return fail(errno_error(ExitCode::Sysfs, error.value(), "read " + directory));
@@ -98,6 +99,10 @@ Result<std::vector<KernelPartition>> kernel_partitions(int fd, const std::string
     if (auto partition = read_kernel_partition(entries->path())) found.push_back(*partition);
   }
   return found;
+}
+
+Result<std::vector<KernelPartition>> kernel_partitions(int fd, const std::string& device) {
+  return kernel_partitions(TRY(number_of(fd, device)));
 }
 
 /// BLKPG for one partition: 0, or -1 with errno.
@@ -138,6 +143,12 @@ Result<Fd> open_for_change(const std::string& device) {
 Result<std::optional<dev_t>> kernel_partition(const std::string& device, int number) {
   const Fd fd = TRY(open_file(device, O_RDONLY, 0, ExitCode::Device));
   for (const KernelPartition& p : TRY(kernel_partitions(fd.get(), device)))
+    if (p.number == number) return p.device;
+  return std::nullopt;
+}
+
+Result<std::optional<dev_t>> kernel_partition(dev_t device, int number) {
+  for (const KernelPartition& p : TRY(kernel_partitions(device)))
     if (p.number == number) return p.device;
   return std::nullopt;
 }

@@ -29,6 +29,8 @@ Result<std::optional<dev_t>> update_kernel_partitions(const std::string& device)
 
 /// The device number of the partition that the kernel has now, or nothing.
 Result<std::optional<dev_t>> kernel_partition(const std::string& device, int number = 1);
+/// The same of the device with this number, whether it has a node here or not.
+Result<std::optional<dev_t>> kernel_partition(dev_t device, int number = 1);
 
 /// The kernel's partition 1 gets this range, which has the same start; it may be mounted.
 /// ExitCode::DeviceIoctl.

@@ -21,10 +21,10 @@ namespace {
 constexpr std::chrono::milliseconds kFirstPause{10};
 constexpr std::chrono::milliseconds kLongestPause{500};
 
-/// The device and, when the kernel has one, its partition.
+/// The device and, when the kernel has one, its partition. Nodes may be missing, or be those of another /dev.
 std::vector<dev_t> numbers_of(const control::DeviceState& state) {
   std::vector<dev_t> numbers{makedev(state.major, state.minor)};
-  const auto partition = fs::kernel_partition(device_name(state));
+  const auto partition = fs::kernel_partition(numbers.front());
   if (partition && *partition) numbers.push_back(**partition);
   return numbers;
 }
@@ -109,11 +109,11 @@ Result<std::vector<fs::MountPoint>> mounts_of(const control::DeviceState& state)
 }
 
 Result<std::optional<fs::LiveRoot>> mounted_root(const control::DeviceState& state) {
-  const std::string device = device_name(state);
-  if (const auto partition = fs::kernel_partition(device); partition && *partition) {
+  const dev_t whole = makedev(state.major, state.minor);
+  if (const auto partition = fs::kernel_partition(whole); partition && *partition) {
     if (auto root = TRY(fs::LiveRoot::find(partition_path(state.number, 1), **partition))) return root;
   }
-  return fs::LiveRoot::find(device, makedev(state.major, state.minor));
+  return fs::LiveRoot::find(device_name(state), whole);
 }
 
 }  // namespace ploop::ops

@@ -55,10 +55,20 @@ Result<std::uint64_t> discard_extents(control::Client& client, const MountedDisk
   std::uint64_t clusters = 0;
   for (const fs::DeviceExtent& range :
        fs::whole_clusters(extents, disk.partition_start, disk.cluster_bytes())) {
-    TRY(stop_if_cancelled());
-    clusters += TRY(client.discard(range.offset, range.length, dry));
+    for (std::uint64_t done = 0; done < range.length; done += kStepBytes) {
+      TRY(stop_if_cancelled());
+      const std::uint64_t length = std::min(kStepBytes, range.length - done);
+      clusters += TRY(client.discard(range.offset + done, length, dry));
+    }
   }
   return clusters;
+}
+
+Status finish_discards(const MountedDisk& disk) {
+  if (disk.raw()) return {};
+  control::Client client = TRY(control::Client::connect(disk.device.number));
+  TRY(client.discard(0, 0));
+  return {};
 }
 
 Result<Compacted> compact_image(control::Client& client, std::uint64_t most_clusters,
@@ -94,6 +104,7 @@ Status change_balloon(const MountedDisk& disk, Bytes size, const ProgressCallbac
     return {};
   }
   if (new_size.value < old_size.value) {
+    TRY(finish_discards(disk));
     TRY(balloon.resize(new_size));
     log(LogLevel::Progress, "Successfully truncated balloon from {} to {} bytes", old_size.value,
         new_size.value);

@@ -47,6 +47,10 @@ struct Compacted {
 Result<std::uint64_t> discard_extents(control::Client& client, const MountedDisk& disk,
                                       const std::vector<fs::DeviceExtent>& extents, bool dry = false);
 
+/// Waits until the device works on no discard any more, not even for a command that died: before blocks that
+/// were given back are used again.
+Status finish_discards(const MountedDisk& disk);
+
 /// Makes the image file shorter, by so many clusters at most, until there is nothing to gain; ends early when
 /// the command is cancelled. `progress` in bytes. Logs "TRUNCATED: N cluster-blocks (M bytes)".
 Result<Compacted> compact_image(control::Client& client, std::uint64_t most_clusters = ~std::uint64_t{0},

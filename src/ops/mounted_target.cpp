@@ -80,7 +80,14 @@ Result<MountedDisk> find_mounted(const BalloonTarget& target) {
   }
   if (!target.device.empty()) {
     const DeviceState device = TRY(named_device(target.device));
-    return target.directory.empty() ? must_be_mounted(device) : mounted_disk(device, target.directory);
+    if (target.directory.empty()) return must_be_mounted(device);
+    // What is free on one disk is not free on another.
+    const auto at = mounted_device(target.directory);
+    if (!at || at->number != device.number) {
+      return fail(ExitCode::Param,
+                  "The file system at " + target.directory + " is not that of " + device_name(device));
+    }
+    return mounted_disk(device, target.directory);
   }
   return must_be_mounted(TRY(mounted_device(target.directory)));
 }

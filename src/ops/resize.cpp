@@ -45,6 +45,7 @@ Result<std::uint64_t> rounded_size(std::uint64_t size_sectors, std::uint32_t clu
 Status empty_balloon(const MountedDisk& disk) {
   fs::BalloonFile balloon = TRY(fs::BalloonFile::open(disk.directory));
   if (TRY(balloon.size()).value == 0) return {};
+  TRY(finish_discards(disk));
   return balloon.resize(Bytes{});
 }
 
@@ -111,8 +112,19 @@ tl::unexpected<Error> too_small(std::uint64_t size_sectors, std::uint64_t minimu
 
 Status fill_device(const MountedDisk& disk) {
   if (disk.partition != disk.path) {
-    const fs::PartitionRange range =
-        TRY(fs::resize_gpt(disk.path, Sectors{disk.device.size_sectors}, disk.device.cluster_sectors));
+    const Sectors size{disk.device.size_sectors};
+    const auto now = TRY(fs::read_partition(disk.path));
+    // Other programs let it end nearer to the end of the disk, and the file system may need all of it.
+    const bool longer =
+        now &&
+        now->length.value >
+            TRY(fs::plan_resized_partition(now->start, size, disk.device.cluster_sectors)).length.value;
+    fs::PartitionRange range;
+    if (longer) {
+      range = *now;
+    } else {
+      range = TRY(fs::resize_gpt(disk.path, size, disk.device.cluster_sectors));
+    }
     const fs::BlockDevice partition = TRY(fs::inspect_block_device(disk.partition));
     if (partition.size != to_bytes(range.length)) TRY(fs::resize_kernel_partition(disk.path, range));
   }

@@ -7,6 +7,9 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <filesystem>
+#include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -32,10 +35,21 @@ int number_of_source(const fs::MountPoint& mount) {
   return mount.source.starts_with(device_directory() + "/ploop") ? device_number(mount.source) : -1;
 }
 
+/// The kernel's own ploop has names like ours. What is left of ours lies on a loop or ublk device, if
+/// anywhere.
+bool is_of_another_driver(const fs::MountPoint& mount) {
+  const std::string link =
+      "/sys/dev/block/" + std::to_string(major(mount.device)) + ":" + std::to_string(minor(mount.device));
+  std::error_code error;
+  const std::string name = std::filesystem::read_symlink(link, error).filename().string();
+  return !error && !name.starts_with("loop") && !name.starts_with("ublkb");
+}
+
 /// Mounts whose source is a device of ours that no live one explains, oldest first.
 Result<std::vector<fs::MountPoint>> dead_mounts() {
   std::vector<fs::MountPoint> mounts = TRY(fs::mount_points());
-  std::erase_if(mounts, [](const fs::MountPoint& m) { return number_of_source(m) < 0; });
+  std::erase_if(mounts,
+                [](const fs::MountPoint& m) { return number_of_source(m) < 0 || is_of_another_driver(m); });
   for (const DeviceState& live : TRY(control::list_devices())) {
     const std::vector<fs::MountPoint> own = TRY(mounts_of(live));
     std::erase_if(mounts, [&](const fs::MountPoint& m) {

@@ -59,14 +59,27 @@ Result<bool> is_mounted_at(const DeviceState& device, const std::string& directo
   return std::ranges::any_of(mounts, [&](const fs::MountPoint& m) { return m.directory == directory; });
 }
 
-/// Unmounts one file system and gives its last usage; further mounts of it keep the device busy, which is
-/// better said at once.
+/// Further mounts keep the device busy, which is better said at once.
+Status refuse_mounted(const control::DeviceState& device, const std::vector<fs::MountPoint>& mounts) {
+  if (mounts.empty()) return {};
+  std::string where;
+  for (const fs::MountPoint& m : mounts)
+    where += " " + m.directory;
+  return fail(ExitCode::DeviceIoctl,
+              device_name(device) + " is still mounted at" + where + ": unmount that, then repeat");
+}
+
+/// Unmounts one file system and gives its last usage.
 Result<std::optional<fs::Usage>> unmount_one(const Target& target) {
   const std::vector<fs::MountPoint> mounts = TRY(mounts_of(target.device));
   if (mounts.empty()) return std::nullopt;
   const auto wanted = std::ranges::find_if(mounts, [&](const fs::MountPoint& m) {
     return target.mount_point.empty() ? fs::is_on_top(m) : m.directory == target.mount_point;
   });
+  if (wanted == mounts.end() && !target.mount_point.empty()) {  // another command was faster
+    TRY(refuse_mounted(target.device, mounts));
+    return std::nullopt;
+  }
   const fs::MountPoint& mount = wanted == mounts.end() ? mounts.front() : *wanted;
   const auto usage =
       fs::is_on_top(mount) ? fs::read_usage(mount.directory) : fail(ExitCode::Stat, mount.directory);
@@ -79,12 +92,8 @@ Result<std::optional<fs::Usage>> unmount_one(const Target& target) {
     return fail(std::move(error));
   }
   const std::vector<fs::MountPoint> rest = TRY(mounts_of(target.device));
-  if (rest.empty()) return usage ? std::optional(*usage) : std::nullopt;
-  std::string where;
-  for (const fs::MountPoint& m : rest)
-    where += " " + m.directory;
-  return fail(ExitCode::DeviceIoctl,
-              device_name(target.device) + " is still mounted at" + where + ": unmount that, then repeat");
+  TRY(refuse_mounted(target.device, rest));
+  return usage ? std::optional(*usage) : std::nullopt;
 }
 
 /// Nothing here is undone on failure, so a signal may end it at any point: the next umount goes on from

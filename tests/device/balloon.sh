@@ -127,6 +127,20 @@ says '^Current state of in-kernel maintenance: OFF$' ploop balloon status "$dd"
 must ploop balloon discard "$dd"
 look_at_everything
 
+step "the file system of another disk is refused, and neither disk is touched"
+mkdir "$scratch/other" "$scratch/mnt2"
+must ploop init -s 64M "$scratch/other/root.hdd"
+one=$device
+sums=$(hash_of "$one")
+attach -m "$scratch/mnt2" "$scratch/other/DiskDescriptor.xml"
+for command in "change -s 20M" "discard" "repair" "show"; do
+  must_fail 38 "is not that of $one" ploop balloon $command -d "$one" -m "$scratch/mnt2"
+done
+must ploop balloon show -d "$device" -m "$scratch/mnt2"
+must ploop umount "$scratch/other/DiskDescriptor.xml"
+device=$one
+[ "$(hash_of "$one")" = "$sums" ] || fail "the disk changed"
+
 step "--automount: the same without a mounted disk, and nothing is left of it"
 fill ballast 200
 rm "$mnt/ballast"

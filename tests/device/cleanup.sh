@@ -36,6 +36,18 @@ nothing_left "umount DESCRIPTOR"
 attach "$image"
 must ploop umount "$image"
 nothing_left "umount IMAGE"
+
+step "without its nodes, as in another /dev, a live disk is not taken for a dead one"
+attach -m "$scratch/mnt" "$dd"
+rm "$device" "$device"p1
+sleep 100 <"$scratch/mnt" &
+user=$!
+must_fail 46 "is used by" ploop umount -m "$scratch/mnt"
+mountpoint -q "$scratch/mnt" || fail "unmounted under its user"
+kill $user
+wait $user 2>/dev/null
+must ploop umount -m "$scratch/mnt"
+nothing_left "umount -m without nodes"
 attach -r -m "$scratch/mnt" "$dd"
 must ploop umount "$dd"
 nothing_left "umount of a read-only mount"

@@ -80,7 +80,7 @@ last_worker() {
   guardian=$(pid_of guardian)
   must dd if="$scratch/data" of="$device" bs=1M seek="$at" oflag=direct conv=notrunc status=none
   : >"$scratch/die"
-  "$@"
+  "$@" || fail "$*"
   gone 20 "$guardian" || fail "the guardian goes on"
   must ploop check "$image"
   attach "$dd"
@@ -90,5 +90,31 @@ last_worker() {
 }
 step "workers that can't take over: after a kill, and after an upgrade"
 last_worker 40 eval 'kill -9 "$(pid_of worker)"'
+# As a merge does that is at work on a lower level: it has been lent the level, and has it locked.
+borrowed_and_killed() {
+  python3 - "$PLOOP_RUNDIR/ploop${device##*ploop}/control" "$image" "$(pid_of worker)" "$guardian" <<'END'
+import fcntl, os, signal, socket, struct, sys, time
+control, image, worker, guardian = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+client.connect(control)
+client.sendall(b'{"id":1,"method":"lend","params":{"deltas":[],"known":[],"size_sectors":0,"level":0,"commit":{"from":"","to":""}}}\n')
+answer = client.recv(1000)
+assert b'"result"' in answer, answer
+file = open(image, "r+b")
+fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hh4xqqi4x", fcntl.F_WRLCK, 0, 0, 0, 0))
+os.kill(worker, signal.SIGKILL)
+for _ in range(45):  # one that waits for the lock does so for a minute
+    if not os.path.exists(f"/proc/{guardian}"):
+        sys.exit(0)
+    time.sleep(1)
+sys.exit("the device waits for a level that it has lent")
+END
+}
 last_worker 60 eval '! ploop upgrade --program "$programs/ploopd-dying" "$device" 2>"$scratch/said" || fail "the upgrade worked"'
+check_image "$image"
+
+step "and while a lower level is lent to a command"
+must ploop snapshot "$dd"
+last_worker 80 borrowed_and_killed
+must ploop snapshot-merge "$dd"
 check_image "$image"

@@ -186,6 +186,37 @@ for size in 600 300; do
   unmounted
 done
 
+if command -v sfdisk >/dev/null; then
+  step "a partition of another program ends nearer to the end of the disk: it is never made shorter under its file system"
+  dir=$scratch/foreign
+  mkdir "$dir"
+  image=$dir/root.hdd
+  dd=$dir/DiskDescriptor.xml
+  truncate -s 400M "$image"
+  printf 'label: gpt\nstart=2048\n' | must sfdisk -q "$image"
+  must ploop restore-descriptor -f raw "$dir" "$image"
+  attach "$dd"
+  must mkfs.ext4 -q "${device}p1"
+  must mount "${device}p1" "$mount_point"
+  sectors=$(blockdev --getsz "${device}p1")
+  must ploop resize -s 400M "$dd"
+  [ "$(blockdev --getsz "${device}p1")" -eq "$sectors" ] || fail "the partition has $(blockdev --getsz "${device}p1") sectors instead of $sectors"
+  must cp -r /etc/. "$mount_point/"
+  must ploop umount "$dd"
+  attach -m "$mount_point" "$dd"
+  must ploop umount "$dd"
+  attach "$dd"
+  must e2fsck -fn "${device}p1"
+  detach "$device"
+  must ploop resize -s 600M "$dd"
+  attach "$dd"
+  must e2fsck -fn "${device}p1"
+  detach "$device"
+else
+  step "left out: sfdisk is not here to make a partition that ends elsewhere"
+fi
+dd=$scratch/raw/DiskDescriptor.xml
+
 step "wrong sizes and wrong names"
 must_fail 38 "Unable to change image size to" ploop resize -s 4M "$dd"
 must_fail 38 "maximum allowed size" ploop resize -s 17T "$dd"
