@@ -193,12 +193,13 @@ if command -v sfdisk >/dev/null; then
   image=$dir/root.hdd
   dd=$dir/DiskDescriptor.xml
   truncate -s 400M "$image"
-  printf 'label: gpt\nstart=2048\n' | must sfdisk -q "$image"
+  printf 'label: gpt\nstart=2048, size=817112\n' | must sfdisk -q "$image"
   must ploop restore-descriptor -f raw "$dir" "$image"
   attach "$dd"
   must mkfs.ext4 -q "${device}p1"
   must mount "${device}p1" "$mount_point"
   sectors=$(blockdev --getsz "${device}p1")
+  [ "$sectors" -eq 817112 ] || fail "the partition has $sectors sectors"
   must ploop resize -s 400M "$dd"
   [ "$(blockdev --getsz "${device}p1")" -eq "$sectors" ] || fail "the partition has $(blockdev --getsz "${device}p1") sectors instead of $sectors"
   must cp -r /etc/. "$mount_point/"
