@@ -257,7 +257,7 @@ Task<int> Core::wait_for_space(Core& self) {
   int result = 0;
   if (self.needs_commit()) {
     result = co_await flush(self);
-    if (io::is_no_space(result)) result = 0;
+    if (!self.failed_) result = 0;  // a cluster that can't be completed is another's
   }
   if (result == 0) result = co_await pause_for_space(self);
   if (result == 0 && self.stop_waiting_) result = -ENOSPC;

@@ -74,15 +74,15 @@ Status Core::choose_top() {
 }
 
 /// The in-use mark before anything else changes; then space for the table, so that a commit can't run out of
-/// it, and a file that ends at a cluster boundary. A host that has no room now may have had it before: XFS
-/// wants free blocks even to reserve those that are reserved already, and a device must not end for that when
-/// its worker is replaced. A commit that does run out of space waits for it.
+/// it, and a file that ends at a cluster boundary. To a device that has run before, a host without room is no
+/// reason to end: XFS wants free blocks even to reserve those that are reserved already.
 Status Core::prepare_top() {
   if (!config_.writable || top_is_raw_) return {};
+  const bool ran_before = config_.running || header_.is_in_use();
   TRY(image::mark_in_use_again(*top_, header_));
   if (has_overlay()) TRY(image::mark_in_use_again(*overlay_, overlay_header_));
   const int reserved = top_->allocate(0, std::uint64_t{header_.first_block_sectors} * kSectorSize);
-  if (reserved < 0 && reserved != -EOPNOTSUPP && !io::is_no_space(reserved)) {
+  if (reserved < 0 && reserved != -EOPNOTSUPP && !(ran_before && io::is_no_space(reserved))) {
     return fail(errno_error(ExitCode::Fallocate, -reserved, "reserve the cluster table of " + top_->name()));
   }
   const std::uint64_t length = TRY(io::file_size(*top_));
@@ -320,6 +320,7 @@ Status Device::reopen(std::vector<image::Delta> lower, bool overlay, std::span<s
   config.sabotage = old.config_.sabotage;
   config.map_memory = map_memory;
   config.overlay = overlay;
+  config.running = true;
   image::OpenOptions understand;
   understand.allow_in_use = true;
   understand.writable = config.writable;

@@ -60,6 +60,7 @@ struct DeviceConfig {
   std::span<std::byte>
       map_memory;  ///< Device::map_bytes() bytes, 8-aligned, zero-filled unless adopted; outlives the device
   bool adopt_map = false;  ///< take over the map a killed worker left in map_memory
+  bool running = false;    ///< somebody uses the device already: it must not end for want of space
   OnNoSpace on_no_space = OnNoSpace::Pause;
   bool overlay = false;     ///< a live merge was begun: the last delta is being drained into the one below,
                             ///< which is written

@@ -190,6 +190,25 @@ TEST_F(DeviceTest, AClusterThatCantBeCompletedKeepsNoOtherFromItsTable) {
   EXPECT_FALSE(Device::map_is_live(std::as_bytes(std::span(memory_)))) << "the image may change from now on";
 }
 
+TEST_F(DeviceTest, AFullHostRefusesANewDeviceAndEndsNoneThatRanBefore) {
+  io::MemoryFile& file = add_image();
+  file.set_options({.capacity = file.allocated_bytes()});
+  const auto attempt = [&] {
+    DeviceConfig config;
+    auto delta = image::Delta::open(std::make_unique<SharedFile>(file, faults_, true, false),
+                                    image::Kind::Ploop1, {.allow_in_use = true, .writable = true});
+    EXPECT_TRUE(delta);
+    config.deltas.push_back(std::move(*delta));
+    memory_.assign(Device::map_bytes(config.deltas) / 8, 0);
+    config.map_memory = std::as_writable_bytes(std::span(memory_));
+    return Device::open(*ring_, std::move(config));
+  };
+  const auto refused = attempt();
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ExitCode::Fallocate);
+  EXPECT_TRUE(attempt()) << "it has the mark now";
+}
+
 TEST_F(DeviceTest, AFailedBarrierIsNeverForgotten) {
   io::MemoryFile& file = add_image();
   open();

@@ -162,11 +162,13 @@ Task<int> Core::take_record(Core& self, std::uint16_t* index) {
     }
     // One that can't be completed must not stop those that have nothing to do with it.
     int result = -EIO;
+    bool full = false;
     for (std::uint16_t tried = 0; tried < count && result < 0 && result != kUndone; ++tried) {
       self.next_victim_ = static_cast<std::uint16_t>((self.next_victim_ + 1) % count);
       result = co_await fill(self, self.next_victim_);
+      full |= io::is_no_space(result);
     }
-    if (result < 0 && result != kUndone) co_return result;
+    if (result < 0 && result != kUndone) co_return full ? -ENOSPC : result;  // that can be waited for
   }
 }
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <memory>
+#include <string_view>
 #include <utility>
 
 #include "base/fd.hpp"
@@ -18,6 +19,7 @@
 #include "ops/cancel.hpp"
 #include "ops/convert.hpp"
 #include "ops/image_files.hpp"
+#include "ops/prepare.hpp"
 #include "ops/running.hpp"
 
 namespace ploop::ops {
@@ -103,8 +105,14 @@ struct Ready {
 /// the note. Then the side file is made anew.
 Result<Ready> make_ready(const std::string& path) {
   Ready ready{TRY(open_image_file(path, true))};
-  const format::Header header = TRY(image::read_header(*ready.file));
+  format::Header header = TRY(image::read_header(*ready.file));
   const bool marked = (header.flags & format::kFlagConverting) != 0;
+  if (!marked && header.is_in_use()) {  // who used it has not closed it
+    ready.file.reset();
+    TRY(repair_chain({{path}}, true));
+    ready.file = TRY(open_image_file(path, true));
+    header = TRY(image::read_header(*ready.file));
+  }
   if (::access(side_file(path).c_str(), F_OK) != 0) {
     if (!marked) return ready;
     return fail(ExitCode::Busy, "Image " + path + " is in the changing version state, and " +
@@ -117,8 +125,8 @@ Result<Ready> make_ready(const std::string& path) {
     Delta delta = TRY(Delta::open(std::move(ready.file), Kind::Ploop1, {.writable = true}));
     std::vector<std::byte> now = TRY(image::converted_head(delta, version));
     if (now != head) {
-      TRY(write_side_file({path, now}));
-      TRY(sync_parent_directory(path));
+      const std::string_view text(reinterpret_cast<const char*>(now.data()), now.size());
+      TRY(write_file_atomic(side_file(path), text, 0600));
       head = std::move(now);
     }
     ready.file = delta.release_file();

@@ -87,6 +87,20 @@ TEST_F(ConvertVersion, AnImageThatWasUsedMeanwhileKeepsItsClusters) {
   EXPECT_NE(delta.table()[5], 0u) << "the table of before went over that of now";
 }
 
+TEST_F(ConvertVersion, AnImageThatWasUsedAndNotClosedIsRepairedFirst) {
+  use(3);
+  interrupt();
+  use(5);
+  {
+    image::Delta delta = open();
+    ASSERT_TRUE(image::Editor(delta).begin());
+  }
+  const auto opened = open_disk(path());
+  ASSERT_TRUE(opened) << opened.error().message();
+  EXPECT_EQ(open().header().version, format::Version::V1);
+  EXPECT_NE(open().table()[5], 0u);
+}
+
 TEST_F(ConvertVersion, AnImageThatWasDoneAndUsedKeepsItsClusters) {
   interrupt();
   ASSERT_TRUE(open_disk(path()));

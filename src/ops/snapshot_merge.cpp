@@ -227,7 +227,13 @@ Status run_steps(Work work, Step step, bool online) {
       below.plan.nodes.erase(below.plan.nodes.begin());
       below.request.clear();  // who repeats the command gets the rest
     }
-    if (TRY(needs_new_file(work.disk, below))) below.new_file = descriptor::new_delta_file(work.disk);
+    if (TRY(needs_new_file(work.disk, below))) {
+      if (below.resume) {
+        return fail(ExitCode::Busy,
+                    "A lower image has to become longer for that: it goes on when the disk is not attached");
+      }
+      below.new_file = descriptor::new_delta_file(work.disk);
+    }
     TRY(run_step(work, below, Place::BelowTop, use));
     if (!with_top) return {};
     use = TRY(disk_use(work.disk, work.path));
