@@ -13,6 +13,7 @@
 #include "base/log.hpp"
 #include "base/paths.hpp"
 #include "base/subprocess.hpp"
+#include "base/sysfs.hpp"
 #include "base/text.hpp"
 #include "base/units.hpp"
 #include "control/launcher.hpp"
@@ -145,8 +146,7 @@ bool exists(const std::string& path) {
 bool kernel_has(const DeviceState& state, const std::vector<DeviceState>& live) {
   const auto same = [&](const DeviceState& d) { return d.major == state.major && d.minor == state.minor; };
   if (state.major == 0 || std::any_of(live.begin(), live.end(), same)) return false;
-  const std::string block =
-      "/sys/dev/block/" + std::to_string(state.major) + ":" + std::to_string(state.minor);
+  const std::string block = sysfs_block_device(makedev(state.major, state.minor));
   if (exists(ublk_path(state.number))) return !exists(block);
   const Result<std::string> file = read_file(block + "/loop/backing_file", 4096);
   return file && *file == "/\n";

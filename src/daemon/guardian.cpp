@@ -113,6 +113,12 @@ void Guardian::tell_worker(std::string_view name, std::string_view body, int des
   ::kill(worker_pid_, SIGKILL);
 }
 
+/// What has changed is known to commands, by the state file, and to the worker, who is asked for it.
+void Guardian::publish_state() {
+  if (const Status saved = control::save_state(state_); !saved) log_error("{}", saved.error().message());
+  tell_worker("state", control::encode_device_state(state_));
+}
+
 /// The five of our own, then what the admin socket wants.
 std::vector<pollfd> Guardian::polls() const {
   const auto entry = [](int fd) { return pollfd{fd, POLLIN, 0}; };
@@ -319,8 +325,7 @@ void Guardian::change_chain(const Message& message) {
     level_files_.forget_others();
     spec_.merging = next->merging;
     state_.size_sectors = next->size_sectors;
-    if (const Status saved = control::save_state(state_); !saved) log_error("{}", saved.error().message());
-    tell_worker("state", control::encode_device_state(state_));
+    publish_state();
   }
   tell_worker("chain", control::encode_outcome(passed));
 }
@@ -451,8 +456,10 @@ void Guardian::tear_down() {
 /// The connection is closed and nobody can write any more: what the worker acknowledged and did not commit is
 /// put into the image now, before anybody else may open it.
 void Guardian::rescue_data() {
-  const Result<std::size_t> level = lent_ ? lent_level(*lent_) : fail(ExitCode::Protocol, "none is lent");
-  const std::optional<std::size_t> lent = level ? std::optional(*level) : std::nullopt;
+  std::optional<std::size_t> lent;
+  if (lent_) {
+    if (const Result<std::size_t> level = lent_level(*lent_)) lent = *level;
+  }
   if (const Status saved = salvage_in_child(spec_, level_files_, map_, lent); !saved) {
     log_error("{}; unflushed writes may be missing", saved.error().message());
     return;

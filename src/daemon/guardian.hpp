@@ -81,6 +81,7 @@ class Guardian {
   bool replace_keeper(const Error& why);
   void go_on_without_keeper(const Error& why);
   void refuse_size();
+  void publish_state();
   void tell_worker(std::string_view name, std::string_view body = "{}", int descriptor = -1);
   void tell_size();
   void worker_resized(const Message& message);

@@ -83,8 +83,7 @@ void Guardian::go_on_without_keeper(const Error& why) {
   if (worker_waits_) refuse_size();
   close("{}");
   state_.can_resize = false;
-  if (const Status saved = control::save_state(state_); !saved) log_error("{}", saved.error().message());
-  tell_worker("state", control::encode_device_state(state_));
+  publish_state();
 }
 
 /// False: the keeper is dead, too. Its end follows, and then another one is told.

@@ -5,7 +5,6 @@
 #include "base/log.hpp"
 #include "control/json.hpp"
 #include "control/protocol.hpp"
-#include "control/registry.hpp"
 #include "daemon/guardian.hpp"
 
 namespace ploop::daemon {
@@ -29,8 +28,7 @@ void Guardian::worker_resized(const Message& message) {
       json ? control::unsigned_field(*json, "sectors") : fail(Error(json.error()));
   if (sectors && *sectors > state_.size_sectors) {
     state_.size_sectors = *sectors;
-    if (const Status saved = control::save_state(state_); !saved) log_error("{}", saved.error().message());
-    tell_worker("state", control::encode_device_state(state_));
+    publish_state();
   }
   worker_waits_ = true;
   if (!side_->keeper().channel.open()) return refuse_size();

@@ -81,9 +81,7 @@ TEST_F(BufferTest, EachRequestIsCountedOnce) {
 TEST_F(BufferTest, WhatIsMoreThanOneOperationNeedsMemoryAndChangesNothing) {
   add_written_base();
   add_image();
-  DeviceConfig config;
-  config.allow_clone = false;
-  open(std::move(config));
+  open_without_clones();
   ASSERT_EQ(write(kCluster, 512, 0x33), 0) << "a cluster that is here in part";
   ASSERT_EQ(write(5 * kCluster, kCluster, 0x44), 0);
   ASSERT_EQ(write(2 * kCluster, kCluster, 0x55), 0);

@@ -123,13 +123,11 @@ Task<int> Core::write_pages(Core& self) {
     self.top_write_begins();
     const int put = co_await io::write(*self.ring_, *self.top_, data, at);
     self.top_write_ended(at, data.size());
-    if (io::is_no_space(put)) {
-      // Possible on copy-on-write file systems only. Written again later: the same bytes, so nothing is lost
-      // by waiting.
-      if (self.config_.on_no_space == OnNoSpace::Pause && !self.stop_waiting_) {
-        [[maybe_unused]] const int paused = co_await pause_for_space(self);
-        continue;
-      }
+    // Possible on copy-on-write file systems only. Written again later: the same bytes, so nothing is lost by
+    // waiting.
+    if (self.can_wait(put)) {
+      [[maybe_unused]] const int paused = co_await pause_for_space(self);
+      continue;
     }
     self.note_data_changed();
     if (put < 0) {
@@ -210,8 +208,8 @@ Detached Core::commit_loop(Core& self) {
   do {
     const std::uint64_t ticket = self.flushes_wanted_;
     int result = co_await commit(self);
-    while (io::is_no_space(result) && self.config_.on_no_space == OnNoSpace::Pause && !self.stop_waiting_ &&
-           (!self.held_ || self.active_ > 0)) {  // hold() gives up while requests wait
+    // hold() gives up while requests wait.
+    while (self.can_wait(result) && (!self.held_ || self.active_ > 0)) {
       [[maybe_unused]] const int paused = co_await pause_for_space(self);
       result = co_await commit(self);
     }

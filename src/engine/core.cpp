@@ -242,13 +242,17 @@ Detached Core::run(Core& self, ExecuteAwaiter* a) {
       co_await self.move_ended_.wait();
       continue;
     }
-    if (!io::is_no_space(result)) break;
-    if (self.config_.on_no_space == OnNoSpace::Fail || self.stop_waiting_) break;
+    if (!self.can_wait(result)) break;
     result = co_await wait_for_space(self);
     if (result != 0) break;
   }
   if (result == 0 && (r.fua || r.op == Request::Op::Flush)) result = co_await flush(self);
   self.finish(*a, result);
+}
+
+/// Who ran out of space on the host is to wait for some, and not to fail.
+bool Core::can_wait(int result) const {
+  return io::is_no_space(result) && config_.on_no_space == OnNoSpace::Pause && !stop_waiting_;
 }
 
 /// The host file system is full. Freed clusters that only wait for a commit may help; otherwise somebody has

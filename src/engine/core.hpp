@@ -136,6 +136,7 @@ class Core {
   void count(const Request& r);
   void enter_phase(ExecuteAwaiter& a);
   void leave_phase(ExecuteAwaiter& a);
+  [[nodiscard]] bool can_wait(int result) const;
   static Task<int> wait_for_space(Core& self);
   [[nodiscard]] bool sabotaged(Sabotage s) const;
   void fail_device();

@@ -169,9 +169,7 @@ TEST_F(DeviceTest, RefusesRequestsNoDeviceCanServe) {
 TEST_F(DeviceTest, AClusterThatCantBeCompletedKeepsNoOtherFromItsTable) {
   add_written_base();
   add_image();
-  DeviceConfig config;
-  config.allow_clone = false;
-  open(std::move(config));
+  open_without_clones();
   ASSERT_EQ(write(0, 512, 0x22), 0);
   ASSERT_EQ(write(8 * kCluster, 2 * kCluster, 0x33), 0);
   faults_.read_data = true;

@@ -134,8 +134,7 @@ Task<int> Core::unmask(Core& self) {
                                      format::kTablePageSize);
     const std::uint64_t at = format::page_offset(self.round_.pages[i]);
     int put = co_await io::write(*self.ring_, *self.overlay_, image, at);
-    // As in write_pages().
-    while (io::is_no_space(put) && self.config_.on_no_space == OnNoSpace::Pause && !self.stop_waiting_) {
+    while (self.can_wait(put)) {  // as in write_pages()
       [[maybe_unused]] const int paused = co_await pause_for_space(self);
       put = co_await io::write(*self.ring_, *self.overlay_, image, at);
     }

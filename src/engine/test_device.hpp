@@ -98,6 +98,11 @@ class DeviceTest : public ::testing::Test {
     ASSERT_TRUE(device) << device.error().message();
     device_ = std::move(*device);
   }
+  void open_without_clones() {
+    DeviceConfig config;
+    config.allow_clone = false;
+    open(std::move(config));
+  }
   int execute(Request request) {
     Probe probe;
     submit(*device_, request, probe);

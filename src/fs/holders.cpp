@@ -14,6 +14,7 @@
 #include <set>
 
 #include "base/fd.hpp"
+#include "base/sysfs.hpp"
 #include "base/text.hpp"
 #include "fs/mount_table.hpp"
 
@@ -101,7 +102,7 @@ bool contains(std::span<const dev_t> devices, dev_t device) {
 }
 
 void add_built_on(dev_t device, std::vector<Holder>& holders) {
-  const std::string directory = fmt::format("/sys/dev/block/{}:{}/holders", major(device), minor(device));
+  const std::string directory = sysfs_block_device(device) + "/holders";
   for_each_entry(directory, [&](const std::string& name) {
     holders.push_back(Holder{0, name, "built on the device"});
   });

@@ -1,7 +1,6 @@
 #include "fs/live_root.hpp"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -11,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "base/sysfs.hpp"
 #include "fs/block_device.hpp"
 #include "fs/detached_mount.hpp"
 #include "fs/holders.hpp"
@@ -40,8 +40,7 @@ Fd open_root_at(const std::string& directory, dev_t number) {
 /// mount that no namespace has any more.
 std::vector<std::string> types_in_sysfs(dev_t number) {
   std::error_code error;
-  const stdfs::path link =
-      stdfs::read_symlink(fmt::format("/sys/dev/block/{}:{}", major(number), minor(number)), error);
+  const stdfs::path link = stdfs::read_symlink(sysfs_block_device(number), error);
   if (error) return {};
   const std::string name = link.filename().string();
   if (stdfs::exists("/sys/fs/xfs/" + name, error)) return {"xfs"};

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "base/fd.hpp"
+#include "base/sysfs.hpp"
 #include "base/text.hpp"
 
 namespace ploop::fs {
@@ -88,8 +89,7 @@ std::optional<KernelPartition> read_kernel_partition(const stdfs::path& director
 }
 
 Result<std::vector<KernelPartition>> kernel_partitions(dev_t device) {
-  const std::string directory =
-      "/sys/dev/block/" + std::to_string(major(device)) + ":" + std::to_string(minor(device));
+  const std::string directory = sysfs_block_device(device);
   std::error_code error;
   stdfs::directory_iterator entries(directory, error);
   if (error) return fail(errno_error(ExitCode::Sysfs, error.value(), "read " + directory));
@@ -142,9 +142,7 @@ Result<Fd> open_for_change(const std::string& device) {
 
 Result<std::optional<dev_t>> kernel_partition(const std::string& device, int number) {
   const Fd fd = TRY(open_file(device, O_RDONLY, 0, ExitCode::Device));
-  for (const KernelPartition& p : TRY(kernel_partitions(fd.get(), device)))
-    if (p.number == number) return p.device;
-  return std::nullopt;
+  return kernel_partition(TRY(number_of(fd.get(), device)), number);
 }
 
 Result<std::optional<dev_t>> kernel_partition(dev_t device, int number) {

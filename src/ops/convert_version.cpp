@@ -84,16 +84,6 @@ Result<std::vector<std::byte>> read_side_file(const std::string& path) {
   return std::vector<std::byte>(bytes.begin(), bytes.end());
 }
 
-/// Nobody looks at it before the note says that all are complete, so that it needs no temporary name.
-Status write_side_file(const Conversion& conversion) {
-  TRY(remove_side_file(conversion.path));
-  const std::string path = side_file(conversion.path);
-  const Fd fd = TRY(open_file(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600, ExitCode::Create));
-  TRY(write_all(fd.get(), conversion.head, path));
-  if (::fsync(fd.get()) != 0) return fail_errno(ExitCode::Fsync, "fsync " + path);
-  return {};
-}
-
 /// An image whose side file is the right one, or which needs none: then there is no head.
 struct Ready {
   std::unique_ptr<io::BlockFile> file;  ///< with its lock
@@ -151,6 +141,16 @@ Status apply_all(const std::vector<std::string>& paths, int version) {
     if (version != 0) log(LogLevel::Progress, "Converting {} to version {}", path, version);
     TRY(apply_side_file(path));
   }
+  return {};
+}
+
+/// Nobody looks at it before the note says that all are complete, so that it needs no temporary name.
+Status write_side_file(const Conversion& conversion) {
+  TRY(remove_side_file(conversion.path));
+  const std::string path = side_file(conversion.path);
+  const Fd fd = TRY(open_file(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600, ExitCode::Create));
+  TRY(write_all(fd.get(), conversion.head, path));
+  if (::fsync(fd.get()) != 0) return fail_errno(ExitCode::Fsync, "fsync " + path);
   return {};
 }
 

@@ -61,10 +61,7 @@ Result<bool> took_place(const std::string& descriptor_path, const std::string& f
                         Rollback& rollback) {
   const auto look = [&]() -> Result<bool> {
     TRY(unstage_descriptor(descriptor_path));
-    const descriptor::Disk disk = TRY(descriptor::load(descriptor_path));
-    const bool is_named =
-        std::ranges::any_of(disk.images, [&](const descriptor::Image& i) { return i.file == file; });
-    return is_named == named;
+    return names(TRY(descriptor::load(descriptor_path)), file) == named;
   };
   Result<bool> known = look();
   if (known) return known;

@@ -45,10 +45,6 @@ bool is_own_name(const std::string& file, const std::string& prefix) {
                              [](unsigned char c) { return std::isalnum(c) != 0; });
 }
 
-bool names(const descriptor::Disk& disk, const std::string& file) {
-  return std::ranges::any_of(disk.images, [&](const descriptor::Image& image) { return image.file == file; });
-}
-
 std::string describe(const Intent& intent) {
   return intent.op + (intent.uuid.empty() ? "" : " of " + intent.uuid);
 }
@@ -137,6 +133,10 @@ Status refuse_half_done(const std::string& descriptor_path, std::string_view uui
     rest.remove_prefix(std::min(node.size() + 1, rest.size()));
   }
   return {};
+}
+
+bool names(const descriptor::Disk& disk, const std::string& file) {
+  return std::ranges::any_of(disk.images, [&](const descriptor::Image& image) { return image.file == file; });
 }
 
 Result<Outcome> settle_files(Interrupted& work) {

@@ -64,6 +64,9 @@ inline constexpr const char* kRequest = "request";
 
 using RecoverHandler = Result<Outcome> (*)(Interrupted& work);
 
+/// The descriptor names this file, an absolute path, as an image.
+bool names(const descriptor::Disk& disk, const std::string& file);
+
 /// For operations whose only durable change to the disk is the exchange of the descriptor: the files of
 /// `creates` and `consumes` that the descriptor does not name are removed. Finished when it names all that
 /// were to be created and none that was to be consumed.

@@ -296,10 +296,8 @@ std::string request_of(const Intent& intent) {
 /// Done once the descriptor names the new image. The working file is never named.
 Result<Outcome> settle_new_image(Interrupted& work) {
   TRY(settle_files(work));
-  const std::string file = intent_file(work.path, work.intent.creates.front());
-  const bool named =
-      std::ranges::any_of(work.disk.images, [&](const descriptor::Image& i) { return i.file == file; });
-  return named ? Outcome::Finished : Outcome::Undone;
+  const bool done = names(work.disk, intent_file(work.path, work.intent.creates.front()));
+  return done ? Outcome::Finished : Outcome::Undone;
 }
 
 }  // namespace

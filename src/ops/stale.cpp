@@ -15,6 +15,7 @@
 
 #include "base/log.hpp"
 #include "base/paths.hpp"
+#include "base/sysfs.hpp"
 #include "control/registry.hpp"
 #include "fs/holders.hpp"
 #include "fs/mount.hpp"
@@ -38,10 +39,9 @@ int number_of_source(const fs::MountPoint& mount) {
 /// The kernel's own ploop has names like ours. What is left of ours lies on a loop or ublk device, if
 /// anywhere.
 bool is_of_another_driver(const fs::MountPoint& mount) {
-  const std::string link =
-      "/sys/dev/block/" + std::to_string(major(mount.device)) + ":" + std::to_string(minor(mount.device));
   std::error_code error;
-  const std::string name = std::filesystem::read_symlink(link, error).filename().string();
+  const std::string name =
+      std::filesystem::read_symlink(sysfs_block_device(mount.device), error).filename().string();
   return !error && !name.starts_with("loop") && !name.starts_with("ublkb");
 }
 

@@ -221,7 +221,7 @@ load() {
 # Kills process $1 after a random part of $2 milliseconds, with signal $3 (KILL).
 kill_somewhen() {
   local wait_ms=$((RANDOM % ($2 + 1)))
-  sleep "$((wait_ms / 1000)).$(printf '%03d' $((wait_ms % 1000)))"
+  sleep_ms $wait_ms
   kill -"${3:-KILL}" "$1" 2>/dev/null
 }
 
@@ -230,10 +230,8 @@ deaths() {
   head -c 60M /dev/urandom >"$mnt/big"
   sync -f "$mnt"
   load_starts 40M 10m 1
-  local start took i done=0 pid signal status
-  start=$(date +%s%3N)
-  must ploop copy -s "$device" -d "$scratch/copy"
-  took=$(($(date +%s%3N) - start))
+  local took i done=0 pid signal status
+  measure copy -s "$device" -d "$scratch/copy"
   rm "$scratch/copy"
 
   step "the sender dies $rounds times: no file or a whole one, thawed, tracker off"

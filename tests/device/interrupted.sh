@@ -85,7 +85,7 @@ interrupt() {
   esac
   pid=$!
   until [ "$(readlink /proc/$pid/exe)" = "$(readlink -f "$ploop_bin")" ] || ! kill -0 $pid 2>/dev/null; do :; done
-  sleep "$((ms / 1000)).$(printf '%03d' $((ms % 1000)))"
+  sleep_ms $ms
   kill -s "$signal" $pid 2>/dev/null
   gone 20 $pid || fail "$what: it does not end: $(cat "$scratch/said")"
   wait $pid
@@ -94,13 +94,6 @@ interrupt() {
   [ $status -ne $((128 + number)) ] || dead=$((dead + 1))
   [ $status -ne 0 ] || ends=$((ends + 1))
   [ $status -lt 128 ] || [ $status -eq $((128 + number)) ] || fail "$what: it died of something else ($status): $(cat "$scratch/said")"
-}
-# measure COMMAND...: how long it takes when nobody disturbs it.
-measure() {
-  local start
-  start=$(date +%s%3N)
-  must ploop "$@"
-  took=$(($(date +%s%3N) - start))
 }
 fresh() {
   rm -rf "$dir"

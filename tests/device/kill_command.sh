@@ -11,20 +11,13 @@ seed=${SEED:-$RANDOM}
 echo "seed $seed"
 RANDOM=$seed
 
-# milliseconds COMMAND...: how long it takes when nobody kills it.
-milliseconds() {
-  local start
-  start=$(date +%s%3N)
-  must ploop "$@"
-  took=$(($(date +%s%3N) - start))
-}
 # killed COMMAND...: starts it, kills it after a random part of $took.
 killed() {
   local pid wait_ms
   wait_ms=$((RANDOM % (took + 5)))
   "$ploop_bin" "$@" >/dev/null 2>&1 &
   pid=$!
-  sleep "$((wait_ms / 1000)).$(printf '%03d' $((wait_ms % 1000)))"
+  sleep_ms $wait_ms
   kill -9 "$pid" 2>/dev/null
   wait "$pid" 2>/dev/null
 }
@@ -50,7 +43,7 @@ for kind in "-t none" "-t ext4"; do
   done_before=0
   mkdir -p "$scratch/timing"
   # shellcheck disable=SC2086
-  milliseconds init -s 300M $kind "$scratch/timing/root.hdd"
+  measure init -s 300M $kind "$scratch/timing/root.hdd"
   rm -r "$scratch/timing"
   for ((i = 0; i < rounds; i++)); do
     dir=$scratch/init
@@ -83,9 +76,9 @@ manifest "$scratch/mnt" >"$scratch/before"
 must ploop umount "$dd"
 
 step "mount and umount, killed $rounds times each: attached or not, never half, nothing lost"
-milliseconds mount -m "$scratch/mnt" "$dd"
+measure mount -m "$scratch/mnt" "$dd"
 mount_took=$took
-milliseconds umount "$dd"
+measure umount "$dd"
 umount_took=$took
 for ((i = 0; i < rounds; i++)); do
   took=$mount_took
@@ -105,7 +98,7 @@ must ploop umount "$dd"
 step "restore-descriptor, killed $rounds times: no descriptor, or a good one; the image untouched"
 hash=$(hash_of "$image")
 rm -f "$dd"
-milliseconds restore-descriptor "$scratch/init" "$image"
+measure restore-descriptor "$scratch/init" "$image"
 for ((i = 0; i < rounds; i++)); do
   rm -f "$dd"
   killed restore-descriptor "$scratch/init" "$image"
@@ -115,7 +108,7 @@ for ((i = 0; i < rounds; i++)); do
 done
 
 step "check, killed $rounds times: the image stays good"
-milliseconds check "$dd"
+measure check "$dd"
 for ((i = 0; i < rounds; i++)); do
   killed check "$dd"
   check_image "$image"

@@ -12,7 +12,7 @@ killed_after() {
   shift
   "$ploop_bin" "$@" >"$scratch/said" 2>&1 &
   pid=$!
-  sleep "$(printf '%d.%03d' $((ms / 1000)) $((ms % 1000)))"
+  sleep_ms "$ms"
   kill -9 "$pid" 2>/dev/null
   wait "$pid" 2>/dev/null
 }

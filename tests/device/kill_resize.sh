@@ -49,17 +49,10 @@ sound() {
   must e2fsck -fn "$device"p1
   detach "$device"
 }
-# timed SIZE: how long it takes when nobody kills it, in ms
-timed() {
-  local start
-  start=$(date +%s%3N)
-  must ploop resize -s "$1" "$dd"
-  took=$(($(date +%s%3N) - start))
-}
 
-timed 500M
+measure resize -s 500M "$dd"
 up=$took
-timed 400M
+measure resize -s 400M "$dd"
 down=$took
 old=0
 new=0
@@ -70,7 +63,7 @@ for ((i = 0; i < rounds; i++)); do
   "$ploop_bin" resize -s ${size}M "$dd" >/dev/null 2>&1 &
   pid=$!
   wait_ms=$((RANDOM % (took + 20)))
-  sleep "$((wait_ms / 1000)).$(printf '%03d' $((wait_ms % 1000)))"
+  sleep_ms $wait_ms
   kill -9 "$pid" 2>/dev/null
   wait "$pid" 2>/dev/null
   settle

@@ -52,7 +52,7 @@ killed() {
   wait_ms=$((RANDOM % (took * pace / 100 + 2)))
   "$ploop_bin" "$@" >/dev/null 2>&1 &
   pid=$!
-  sleep "$((wait_ms / 1000)).$(printf '%03d' $((wait_ms % 1000)))"
+  sleep_ms $wait_ms
   # How long a command takes depends on the machine: one that was done already makes the next kills come sooner.
   if kill -9 "$pid" 2>/dev/null; then
     died=$((died + 1))

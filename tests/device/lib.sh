@@ -138,6 +138,16 @@ force_cleanup() {
 # ploop ARGS...: the program under test, never longer than two minutes or $ploop_timeout seconds, times $patience.
 ploop() { timeout -k 10 $((${ploop_timeout:-120} * patience)) "$ploop_bin" "$@"; }
 
+# measure ARGS...: the command has to succeed, and takes $took milliseconds when nobody disturbs it.
+measure() {
+  local start
+  start=$(date +%s%3N)
+  must ploop "$@"
+  took=$(($(date +%s%3N) - start))
+}
+# sleep_ms MILLISECONDS
+sleep_ms() { sleep "$(($1 / 1000)).$(printf '%03d' $(($1 % 1000)))"; }
+
 # Runs a command that has to succeed; shows what it said when it does not.
 must() {
   local output status

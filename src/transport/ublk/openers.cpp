@@ -1,7 +1,6 @@
 #include "transport/ublk/openers.hpp"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <linux/loop.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -15,15 +14,12 @@
 #include <string>
 
 #include "base/fd.hpp"
+#include "base/sysfs.hpp"
 
 namespace ploop::transport::ublk {
 namespace {
 
 namespace stdfs = std::filesystem;
-
-stdfs::path sysfs_of(dev_t device) {
-  return fmt::format("/sys/dev/block/{}:{}", major(device), minor(device));
-}
 
 template <typename Use>
 void for_each_entry(const stdfs::path& directory, Use use) {
@@ -56,7 +52,7 @@ bool loop_on(const stdfs::path& sysfs, std::span<const dev_t> devices) {
 
 std::vector<dev_t> disk_and_partitions(dev_t disk) {
   std::vector<dev_t> devices{disk};
-  for_each_entry(sysfs_of(disk), [&](const stdfs::path& entry) {
+  for_each_entry(sysfs_block_device(disk), [&](const stdfs::path& entry) {
     std::error_code error;
     if (stdfs::is_symlink(entry, error) || !stdfs::exists(entry / "partition", error)) return;
     const Result<std::string> text = read_file((entry / "dev").string(), 64);
@@ -72,7 +68,7 @@ std::vector<dev_t> disk_and_partitions(dev_t disk) {
 bool open_elsewhere(std::span<const dev_t> devices) {
   bool found = false;
   for (const dev_t device : devices) {
-    for_each_entry(sysfs_of(device) / "holders", [&](const stdfs::path&) { found = true; });
+    for_each_entry(sysfs_block_device(device) + "/holders", [&](const stdfs::path&) { found = true; });
   }
   for_each_entry("/sys/block", [&](const stdfs::path& block) {
     if (!found && block.filename().string().starts_with("loop")) found = loop_on(block, devices);
